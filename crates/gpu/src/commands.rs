@@ -1,0 +1,61 @@
+//! Recording and submitting work.
+
+use crate::context::Gpu;
+use crate::kernel::Dispatch;
+use crate::memory::Buffer;
+
+/// Work being recorded. Consecutive dispatches share one compute pass; nothing runs before [`submit`](Self::submit).
+pub struct Commands<'g> {
+    gpu: &'g Gpu,
+    encoder: wgpu::CommandEncoder,
+    pass: Option<wgpu::ComputePass<'static>>,
+    dispatches: usize,
+}
+
+impl<'g> Commands<'g> {
+    pub(crate) fn new(gpu: &'g Gpu, label: &str) -> Self {
+        let encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(label) });
+        Self { gpu, encoder, pass: None, dispatches: 0 }
+    }
+
+    /// Records a dispatch over `rows` rows (ignored by kernels whose grid is flat). Zero rows record nothing.
+    pub fn dispatch(&mut self, dispatch: &Dispatch, rows: u32) {
+        let [x, y, z] = dispatch.grid.workgroups(rows);
+        if x == 0 || y == 0 || z == 0 {
+            return;
+        }
+        let encoder = &mut self.encoder;
+        let pass = self.pass.get_or_insert_with(|| {
+            encoder
+                .begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes: None })
+                .forget_lifetime()
+        });
+        pass.set_pipeline(&dispatch.kernel.pipeline);
+        pass.set_bind_group(0, &dispatch.bind_group, &[]);
+        pass.dispatch_workgroups(x, y, z);
+        self.dispatches += 1;
+    }
+
+    /// Copies `size` bytes between buffers (offsets and size in bytes, multiples of 4).
+    pub fn copy(&mut self, source: &Buffer, source_offset: u64, target: &Buffer, target_offset: u64, size: u64) {
+        self.pass = None;
+        self.encoder.copy_buffer_to_buffer(source.raw(), source_offset, target.raw(), target_offset, size);
+    }
+
+    /// Fills `size` bytes from `offset` with zero.
+    pub fn clear(&mut self, buffer: &Buffer, offset: u64, size: u64) {
+        self.pass = None;
+        self.encoder.clear_buffer(buffer.raw(), offset, Some(size));
+    }
+
+    /// Dispatches recorded so far.
+    pub fn dispatches(&self) -> usize {
+        self.dispatches
+    }
+
+    /// Hands everything recorded to the GPU and returns at once.
+    pub fn submit(mut self) {
+        self.pass = None;
+        self.gpu.queue().submit([self.encoder.finish()]);
+    }
+}

@@ -1,0 +1,96 @@
+//! Shaders, compiled kernels and dispatches.
+//!
+//! A [`Shader`] is a WGSL text, a [`Kernel`] one entry point of it compiled with its `override` constants, a
+//! [`Dispatch`] a kernel bound to buffers with its grid. A dispatch is built once and recorded as often as wanted.
+
+use std::sync::Arc;
+
+use crate::memory::Buffer;
+
+/// One WGSL file (with its includes already in front).
+#[derive(Debug, Clone, Copy)]
+pub struct Shader {
+    /// File name without `.wgsl`.
+    pub name: &'static str,
+    /// The whole WGSL text.
+    pub source: &'static str,
+}
+
+/// Declares a [`Shader`] from files below `shaders/`: `shader!("rms_norm")`,
+/// `shader!("matmul", include "weights")` puts `shaders/include/weights.wgsl` in front.
+#[macro_export]
+macro_rules! shader {
+    ($name:literal $(, include $include:literal)*) => {
+        $crate::Shader {
+            name: $name,
+            source: concat!(
+                $(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shaders/include/", $include, ".wgsl")), "\n",)*
+                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shaders/", $name, ".wgsl"))
+            ),
+        }
+    };
+}
+
+/// A compiled entry point.
+#[derive(Debug)]
+pub struct Kernel {
+    pub(crate) label: String,
+    pub(crate) pipeline: wgpu::ComputePipeline,
+    pub(crate) layout: wgpu::BindGroupLayout,
+}
+
+/// How many workgroups a dispatch takes. By convention of this crate the y axis covers rows, so that one dispatch
+/// built for the largest batch serves every smaller one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grid {
+    /// Workgroups along x.
+    pub x: u32,
+    /// Rows that one workgroup covers along y; 0 where the kernel does not go over rows (y = 1).
+    pub rows_per_group: u32,
+    /// Workgroups along z.
+    pub z: u32,
+}
+
+impl Grid {
+    /// A grid over `x` workgroups alone.
+    pub const fn flat(x: u32) -> Self {
+        Self { x, rows_per_group: 0, z: 1 }
+    }
+
+    /// A grid of `x` workgroups by rows, `rows_per_group` of them to a workgroup.
+    pub const fn over_rows(x: u32, rows_per_group: u32) -> Self {
+        Self { x, rows_per_group, z: 1 }
+    }
+
+    /// Workgroup counts for a batch of `rows`.
+    pub const fn workgroups(self, rows: u32) -> [u32; 3] {
+        let y = if self.rows_per_group == 0 { 1 } else { rows.div_ceil(self.rows_per_group) };
+        [self.x, y, self.z]
+    }
+}
+
+/// A kernel bound to its buffers. Keeps the buffers alive.
+#[derive(Debug, Clone)]
+pub struct Dispatch {
+    pub(crate) kernel: Arc<Kernel>,
+    pub(crate) bind_group: wgpu::BindGroup,
+    pub(crate) grid: Grid,
+    /// Held so that no bound buffer is freed before the dispatch is.
+    _buffers: Vec<Buffer>,
+}
+
+impl Dispatch {
+    pub(crate) fn new(kernel: Arc<Kernel>, bind_group: wgpu::BindGroup, grid: Grid, buffers: Vec<Buffer>) -> Self {
+        Self { kernel, bind_group, grid, _buffers: buffers }
+    }
+
+    /// Name of the kernel, for profiles and errors.
+    pub fn label(&self) -> &str {
+        &self.kernel.label
+    }
+
+    /// The grid.
+    pub fn grid(&self) -> Grid {
+        self.grid
+    }
+}

@@ -1,0 +1,20 @@
+//! Compute for tmem: a device, buffers, and one typed launcher per WGSL shader. Knows no model.
+//!
+//! Everything above speaks to the GPU through three things: [`Gpu`] (device, buffers, read-back), [`Dispatch`] (a
+//! kernel bound to its buffers, made by the launchers in [`ops`]) and [`Commands`] (recorded and submitted work).
+//! The same code runs natively (Vulkan, Metal, DX12) and in the browser (WebGPU).
+
+mod commands;
+mod context;
+mod error;
+mod kernel;
+mod memory;
+pub mod ops;
+#[cfg(test)]
+mod testing;
+
+pub use commands::Commands;
+pub use context::{AdapterKind, Gpu, GpuOptions, ReadBack};
+pub use error::{GpuError, Result};
+pub use kernel::{Dispatch, Grid, Kernel, Shader};
+pub use memory::{Buffer, MemoryCounter};
