@@ -262,12 +262,7 @@ impl Gpu {
     ///
     /// # Errors
     /// A lost device, or whatever the device refused since the last check.
-    pub async fn read<T: bytemuck::Pod>(
-        &self,
-        buffer: &Buffer,
-        offset: usize,
-        words: usize,
-    ) -> Result<Vec<T>> {
+    pub async fn read<T: bytemuck::Pod>(&self, buffer: &Buffer, offset: usize, words: usize) -> Result<Vec<T>> {
         self.start_read(buffer, offset, words)?.finish().await
     }
 

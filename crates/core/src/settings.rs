@@ -1,0 +1,253 @@
+//! Every setting of a run, its presets, and setting one by name.
+
+use serde::{Deserialize, Serialize};
+
+use crate::rollout::policy::Sampling;
+
+/// Everything a run depends on besides the model and what is said.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The agent's loop.
+    pub rollout: RolloutSettings,
+    /// The fast weights.
+    pub fast: FastSettings,
+    /// How answers are sampled.
+    pub sampling: Sampling,
+    /// Seeds everything that is random (initialisation, batch order); `sampling.seed` seeds the tokens.
+    pub seed: u64,
+}
+
+/// Which memory the agent has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MemoryKind {
+    /// Everything stays in the context.
+    None,
+    /// Fast weights.
+    Tmem,
+}
+
+/// How cards are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WriterKind {
+    /// The paper's JSON array of {"instruction", "output"}.
+    Json,
+    /// Answer span first, copied from the context, then its question: for small models.
+    AnswerFirst,
+}
+
+/// Settings of the agent's loop.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RolloutSettings {
+    /// Which memory.
+    pub memory: MemoryKind,
+    /// L_max: the context may have this many tokens before memory is written (METHOD §2).
+    pub budget: usize,
+    /// How cards are written.
+    pub writer: WriterKind,
+    /// Most tokens of one answer.
+    pub answer_tokens: usize,
+    /// Most tokens of one memory-writing action.
+    pub writer_tokens: usize,
+    /// Most cards of one write.
+    pub max_cards: usize,
+    /// Further wordings the writer makes of each card's question.
+    pub wordings: usize,
+    /// System prompt; the template's own default where empty.
+    pub system_prompt: String,
+}
+
+/// Where A comes from (METHOD §3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Init {
+    /// A = Σ_r V_rᵀ.
+    Svd,
+    /// A = V_rᵀ.
+    PlainV,
+    /// Seeded normal entries, scaled to the Frobenius norm of Σ_r V_rᵀ.
+    Random,
+}
+
+/// What turns gradients into steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OptimizerKind {
+    /// Plain stochastic gradient descent.
+    Sgd,
+    /// AdamW with PyTorch's formula.
+    Adamw,
+}
+
+/// Settings of the fast weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FastSettings {
+    /// Adapted projections of each adapted layer (`q_proj`, `k_proj`, `v_proj`, `o_proj`, `gate_proj`, `up_proj`,
+    /// `down_proj`).
+    pub sites: Vec<String>,
+    /// The last this many layers are adapted.
+    pub layers: usize,
+    /// Rank r.
+    pub rank: usize,
+    /// Where A comes from.
+    pub init: Init,
+    /// What turns gradients into steps.
+    pub optimizer: OptimizerKind,
+    /// Learning rate.
+    pub learning_rate: f32,
+    /// Decoupled weight decay (AdamW).
+    pub weight_decay: f32,
+    /// Most steps of one write; 0 = `epochs` decide.
+    pub steps: usize,
+    /// Passes over the pairs where `steps` is 0.
+    pub epochs: usize,
+    /// (wording, answer) pairs of one mini-batch.
+    pub batch: usize,
+    /// Weight of KL(base ‖ current) on neutral prompts; 0 = no anchor.
+    pub kl_weight: f32,
+    /// Neutral prompts in each mini-batch.
+    pub kl_prompts: usize,
+    /// Earlier cards mixed into a write, as a share of the new ones (1 = as many again, chosen in turn); 0 = off.
+    pub replay: f32,
+    /// MemFT (arXiv 2605.30260): answer tokens above this probability leave the loss; 1 = off.
+    pub loss_threshold: f32,
+    /// A write stops early when the mean loss of a whole pass is below this; 0 = never.
+    pub early_stop_loss: f32,
+    /// Most ‖ΔW‖_F / ‖W‖_F at any site; Δ is scaled back to it. 0 = off.
+    pub trust_region: f32,
+    /// Gradients are scaled to at most this norm; 0 = off.
+    pub gradient_clip: f32,
+    /// Whether Δ is scaled per prompt by its nearness to a learned question (METHOD §7).
+    pub gate: bool,
+    /// Share of the learned wordings that the gate's threshold must let through when each is held out in turn.
+    pub gate_recall: f32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::small()
+    }
+}
+
+impl Default for RolloutSettings {
+    fn default() -> Self {
+        Settings::small().rollout
+    }
+}
+
+impl Default for FastSettings {
+    fn default() -> Self {
+        Settings::small().fast
+    }
+}
+
+/// A preset or setting that does not exist, or a value that does not fit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    /// No such preset.
+    #[error("there is no preset `{0}`: use `small` or `paper`")]
+    Preset(String),
+    /// Not of the form name=value.
+    #[error("`{0}` is not of the form name=value")]
+    Form(String),
+    /// No such setting.
+    #[error("there is no setting `{name}`. There are: {known}")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// All names.
+        known: String,
+    },
+    /// A value of the wrong type or out of range.
+    #[error("`{value}` does not fit the setting `{name}`: {reason}")]
+    Value {
+        /// The setting.
+        name: String,
+        /// The value.
+        value: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
+impl Settings {
+    /// The paper's own settings (METHOD §3): no gate, no anchor, SGD.
+    pub fn paper() -> Self {
+        let mut settings = Self::small();
+        settings.rollout.budget = 4096;
+        settings.rollout.writer = WriterKind::Json;
+        settings.rollout.wordings = 0;
+        settings.fast = FastSettings {
+            layers: 4,
+            optimizer: OptimizerKind::Sgd,
+            learning_rate: 5e-4,
+            steps: 0,
+            epochs: 5,
+            batch: 16,
+            kl_weight: 0.0,
+            kl_prompts: 0,
+            replay: 0.0,
+            early_stop_loss: 0.0,
+            trust_region: 0.0,
+            gate: false,
+            ..settings.fast
+        };
+        settings
+    }
+
+    /// What works on a model of 135 million weights (measured; docs/architecture.md).
+    pub fn small() -> Self {
+        let sites = ["gate_proj", "up_proj", "down_proj"].map(str::to_owned).to_vec();
+        Self {
+            rollout: RolloutSettings {
+                memory: MemoryKind::Tmem,
+                budget: 512,
+                writer: WriterKind::AnswerFirst,
+                answer_tokens: 64,
+                writer_tokens: 512,
+                max_cards: 32,
+                wordings: 3,
+                system_prompt: String::new(),
+            },
+            fast: FastSettings {
+                sites,
+                layers: 8,
+                rank: 6,
+                init: Init::Svd,
+                optimizer: OptimizerKind::Adamw,
+                learning_rate: 1e-3,
+                weight_decay: 0.0,
+                steps: 40,
+                epochs: 5,
+                batch: 16,
+                kl_weight: 1.0,
+                kl_prompts: 4,
+                replay: 1.0,
+                loss_threshold: 1.0,
+                early_stop_loss: 0.0,
+                trust_region: 0.5,
+                gradient_clip: 0.0,
+                gate: true,
+                gate_recall: 0.9,
+            },
+            sampling: Sampling::default(),
+            seed: 0,
+        }
+    }
+
+    /// A preset by name.
+    ///
+    /// # Errors
+    /// [`SettingsError::Preset`].
+    pub fn preset(name: &str) -> Result<Self, SettingsError> {
+        match name {
+            "paper" => Ok(Self::paper()),
+            "small" => Ok(Self::small()),
+            other => Err(SettingsError::Preset(other.to_owned())),
+        }
+    }
+}
