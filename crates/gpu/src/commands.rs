@@ -53,6 +53,19 @@ impl<'g> Commands<'g> {
         self.dispatches
     }
 
+    /// Appends a copy to a mappable buffer and submits everything.
+    pub(crate) fn submit_with_copy(
+        mut self,
+        source: &Buffer,
+        offset: u64,
+        staging: &wgpu::Buffer,
+        size: u64,
+    ) -> wgpu::SubmissionIndex {
+        self.pass = None;
+        self.encoder.copy_buffer_to_buffer(source.raw(), offset, staging, 0, size);
+        self.gpu.queue().submit([self.encoder.finish()])
+    }
+
     /// Hands everything recorded to the GPU and returns at once.
     pub fn submit(mut self) {
         self.pass = None;

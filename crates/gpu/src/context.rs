@@ -290,6 +290,26 @@ impl Gpu {
         Ok(ReadBack { gpu: self.clone(), staging, size, submission, receiver })
     }
 
+    /// Waits for a mapped staging buffer.
+    pub(crate) async fn wait_for_map(
+        &self,
+        submission: wgpu::SubmissionIndex,
+        receiver: oneshot::Receiver<Result<(), wgpu::BufferAsyncError>>,
+    ) -> Result<()> {
+        // Natively this blocks until the copy is done; in the browser it returns at once and the event loop delivers
+        // the callback. It is the one place where the two differ, and wgpu hides it.
+        let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
+        let polled = self.0.device.poll(wait);
+        let mapped = receiver.await;
+        self.check()?;
+        polled.map_err(|e| GpuError::DeviceLost(e.to_string()))?;
+        match mapped {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(e)) => Err(GpuError::DeviceLost(e.to_string())),
+            Err(_) => Err(GpuError::DeviceLost("the read-back was dropped".into())),
+        }
+    }
+
     /// Waits until everything submitted has run.
     ///
     /// # Errors
@@ -328,18 +348,7 @@ impl ReadBack {
     /// # Errors
     /// A lost device, or whatever the device refused since the last check.
     pub async fn finish<T: bytemuck::Pod>(self) -> Result<Vec<T>> {
-        // Natively this blocks until the copy is done; in the browser it returns at once and the event loop delivers
-        // the callback. It is the one place where the two differ, and wgpu hides it.
-        let wait = wgpu::PollType::Wait { submission_index: Some(self.submission), timeout: None };
-        let polled = self.gpu.device().poll(wait);
-        let mapped = self.receiver.await;
-        self.gpu.check()?;
-        polled.map_err(|e| GpuError::DeviceLost(e.to_string()))?;
-        match mapped {
-            Ok(Ok(())) => {}
-            Ok(Err(e)) => return Err(GpuError::DeviceLost(e.to_string())),
-            Err(_) => return Err(GpuError::DeviceLost("the read-back was dropped".into())),
-        }
+        self.gpu.wait_for_map(self.submission, self.receiver).await?;
         let view = self.staging.get_mapped_range(0..self.size).map_err(|e| GpuError::Validation(e.to_string()))?;
         Ok(bytemuck::pod_collect_to_vec(&view))
     }

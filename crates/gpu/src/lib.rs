@@ -10,6 +10,7 @@ mod error;
 mod kernel;
 mod memory;
 pub mod ops;
+mod read_ring;
 #[cfg(test)]
 mod testing;
 
@@ -18,3 +19,4 @@ pub use context::{AdapterKind, Gpu, GpuOptions, ReadBack};
 pub use error::{GpuError, Result};
 pub use kernel::{Dispatch, Grid, Kernel, Shader};
 pub use memory::{Buffer, MemoryCounter};
+pub use read_ring::ReadRing;
