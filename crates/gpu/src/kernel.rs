@@ -10,7 +10,7 @@ use crate::memory::Buffer;
 /// One WGSL file (with its includes already in front).
 #[derive(Debug, Clone, Copy)]
 pub struct Shader {
-    /// File name without `.wgsl`.
+    /// File name without `.wgsl`, with `+` and the name of each include: unique among all shaders.
     pub name: &'static str,
     /// The whole WGSL text.
     pub source: &'static str,
@@ -22,7 +22,7 @@ pub struct Shader {
 macro_rules! shader {
     ($name:literal $(, include $include:literal)*) => {
         $crate::Shader {
-            name: $name,
+            name: concat!($name $(, "+", $include)*),
             source: concat!(
                 $(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shaders/include/", $include, ".wgsl")), "\n",)*
                 include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shaders/", $name, ".wgsl"))

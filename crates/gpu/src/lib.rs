@@ -8,15 +8,19 @@ mod commands;
 mod context;
 mod error;
 mod kernel;
+mod layout;
 mod memory;
 pub mod ops;
 mod read_ring;
 #[cfg(test)]
 mod testing;
+mod weights;
 
 pub use commands::Commands;
 pub use context::{AdapterKind, Gpu, GpuOptions, ReadBack};
 pub use error::{GpuError, Result};
 pub use kernel::{Dispatch, Grid, Kernel, Shader};
+pub use layout::{Row, Sequence};
 pub use memory::{Buffer, MemoryCounter};
 pub use read_ring::ReadRing;
+pub use weights::{SourceType, Weight, WeightFormat, dequantise};

@@ -5,7 +5,7 @@ use std::ops::Deref;
 
 use rand::{Rng as _, SeedableRng};
 
-use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuOptions};
+use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuOptions, SourceType, Weight, dequantise};
 
 /// A device for tests.
 pub(crate) struct TestGpu(Gpu);
@@ -27,7 +27,49 @@ pub(crate) fn on_every_kind(test: impl Fn(&TestGpu)) {
     }
 }
 
+/// A device with the kernel variants of its own kind.
+pub(crate) fn any_gpu() -> TestGpu {
+    let options = GpuOptions { adapter: std::env::var("TMEM_ADAPTER").ok(), kernels: None };
+    TestGpu(pollster::block_on(Gpu::request(&options)).unwrap())
+}
+
+/// Every source type, and with it every weight format.
+pub(crate) const SOURCES: [SourceType; 5] =
+    [SourceType::Q4_0, SourceType::Q4_1, SourceType::Q8_0, SourceType::F16, SourceType::F32];
+
+/// Bytes of `n` rows of `k` elements as they might stand in a model file, values of the order of 1.
+pub(crate) fn random_source(source: SourceType, n: usize, k: usize, seed: u64) -> Vec<u8> {
+    let mut rng = Rng::new(seed);
+    let (elements, unit_bytes) = source.unit();
+    let mut bytes = Vec::with_capacity(source.row_bytes(k).unwrap() * n);
+    for _ in 0..n * k / elements {
+        let value = rng.normal(2);
+        match source {
+            SourceType::F32 => bytes.extend(value[0].to_le_bytes()),
+            SourceType::F16 => bytes.extend(half::f16::from_f32(value[0]).to_le_bytes()),
+            _ => {
+                let scale = if source == SourceType::Q8_0 { 0.01 } else { 0.2 };
+                bytes.extend(half::f16::from_f32(value[0] * scale).to_le_bytes());
+                if source == SourceType::Q4_1 {
+                    bytes.extend(half::f16::from_f32(value[1]).to_le_bytes());
+                }
+                let quants = unit_bytes - if source == SourceType::Q4_1 { 4 } else { 2 };
+                bytes.extend(rng.below(256, quants).into_iter().map(|b| b as u8));
+            }
+        }
+    }
+    bytes
+}
+
 impl TestGpu {
+    /// A random weight matrix with its values, [n, k].
+    pub(crate) fn weight(&self, source: SourceType, n: usize, k: usize, seed: u64) -> (Weight, Vec<f32>) {
+        let bytes = random_source(source, n, k, seed);
+        let weight = Weight::new(self, "weight", source.format(), n, k).unwrap();
+        weight.upload_rows(self, 0, source, &bytes).unwrap();
+        (weight, dequantise(source, &bytes))
+    }
+
     /// A buffer full of NaN, so that nobody relies on zeroes.
     pub(crate) fn poisoned(&self, label: &str, words: usize) -> Buffer {
         self.storage_from(label, &vec![f32::NAN; words.max(1)]).unwrap()

@@ -1,0 +1,29 @@
+// Weights of format F16, rows padded to even length. The functions are described in weights_q4.wgsl.
+
+override N: u32;
+override K: u32;
+override WEIGHT_START: u32 = 0u;
+
+@group(0) @binding(1) var<storage, read> weight: array<u32>;
+
+struct Eight {
+    low: vec4<f32>,
+    high: vec4<f32>,
+}
+
+fn block_scale(n: u32, b: u32) -> vec2<f32> {
+    return vec2(1.0, 0.0);
+}
+
+fn load8(n: u32, i: u32, scale: vec2<f32>) -> Eight {
+    let at = WEIGHT_START + n * ((K + 1u) / 2u) + 4u * i;
+    return Eight(
+        vec4(unpack2x16float(weight[at]), unpack2x16float(weight[at + 1u])),
+        vec4(unpack2x16float(weight[at + 2u]), unpack2x16float(weight[at + 3u])),
+    );
+}
+
+fn weight_at(n: u32, k: u32) -> f32 {
+    let pair = unpack2x16float(weight[WEIGHT_START + n * ((K + 1u) / 2u) + k / 2u]);
+    return select(pair.x, pair.y, k % 2u == 1u);
+}

@@ -1,0 +1,28 @@
+// Weights of format F32. The functions are described in weights_q4.wgsl.
+
+override N: u32;
+override K: u32;
+override WEIGHT_START: u32 = 0u;
+
+@group(0) @binding(1) var<storage, read> weight: array<f32>;
+
+struct Eight {
+    low: vec4<f32>,
+    high: vec4<f32>,
+}
+
+fn block_scale(n: u32, b: u32) -> vec2<f32> {
+    return vec2(1.0, 0.0);
+}
+
+fn load8(n: u32, i: u32, scale: vec2<f32>) -> Eight {
+    let at = WEIGHT_START + n * K + 8u * i;
+    return Eight(
+        vec4(weight[at], weight[at + 1u], weight[at + 2u], weight[at + 3u]),
+        vec4(weight[at + 4u], weight[at + 5u], weight[at + 6u], weight[at + 7u]),
+    );
+}
+
+fn weight_at(n: u32, k: u32) -> f32 {
+    return weight[WEIGHT_START + n * K + k];
+}

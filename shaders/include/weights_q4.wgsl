@@ -1,0 +1,34 @@
+// Weights of format Q4 (crates/gpu/src/weights.rs): w = d * q + m. One of four includes with the same functions:
+//   block_scale(n, b)     scale and offset of block b (32 elements) of row n
+//   load8(n, i, scale)    elements 8i .. 8i+8 of row n, scale being that of their block
+//   weight_at(n, k)       one element
+// Elements from K / 32 * 32 on (F16 and F32 only) are read by weight_at.
+
+// Rows and columns of the matrix; first word of it in the buffer.
+override N: u32;
+override K: u32;
+override WEIGHT_START: u32 = 0u;
+
+@group(0) @binding(1) var<storage, read> weight: array<u32>;
+
+struct Eight {
+    low: vec4<f32>,
+    high: vec4<f32>,
+}
+
+fn block_scale(n: u32, b: u32) -> vec2<f32> {
+    return unpack2x16float(weight[WEIGHT_START + N * (K / 8u) + n * (K / 32u) + b]);
+}
+
+fn load8(n: u32, i: u32, scale: vec2<f32>) -> Eight {
+    let word = weight[WEIGHT_START + n * (K / 8u) + i];
+    let low = (vec4(word) >> vec4(0u, 4u, 8u, 12u)) & vec4(15u);
+    let high = (vec4(word) >> vec4(16u, 20u, 24u, 28u)) & vec4(15u);
+    return Eight(vec4<f32>(low) * scale.x + scale.y, vec4<f32>(high) * scale.x + scale.y);
+}
+
+fn weight_at(n: u32, k: u32) -> f32 {
+    let scale = block_scale(n, k / 32u);
+    let word = weight[WEIGHT_START + n * (K / 8u) + k / 8u];
+    return f32((word >> (k % 8u * 4u)) & 15u) * scale.x + scale.y;
+}

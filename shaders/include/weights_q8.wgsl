@@ -1,0 +1,30 @@
+// Weights of format Q8: w = d * q. The functions are described in weights_q4.wgsl.
+
+override N: u32;
+override K: u32;
+override WEIGHT_START: u32 = 0u;
+
+@group(0) @binding(1) var<storage, read> weight: array<u32>;
+
+struct Eight {
+    low: vec4<f32>,
+    high: vec4<f32>,
+}
+
+fn block_scale(n: u32, b: u32) -> vec2<f32> {
+    return vec2(bitcast<f32>(weight[WEIGHT_START + N * (K / 4u) + n * (K / 32u) + b]), 0.0);
+}
+
+fn signed_bytes(word: u32) -> vec4<f32> {
+    return vec4<f32>((vec4(bitcast<i32>(word)) << vec4(24u, 16u, 8u, 0u)) >> vec4(24u));
+}
+
+fn load8(n: u32, i: u32, scale: vec2<f32>) -> Eight {
+    let at = WEIGHT_START + n * (K / 4u) + 2u * i;
+    return Eight(signed_bytes(weight[at]) * scale.x, signed_bytes(weight[at + 1u]) * scale.x);
+}
+
+fn weight_at(n: u32, k: u32) -> f32 {
+    let word = bitcast<i32>(weight[WEIGHT_START + n * (K / 4u) + k / 4u]);
+    return f32((word << (24u - k % 4u * 8u)) >> 24u) * block_scale(n, k / 32u).x;
+}
