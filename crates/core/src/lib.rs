@@ -9,5 +9,6 @@ pub mod abort;
 pub mod card;
 pub mod fast;
 pub mod message;
+pub mod model;
 pub mod rollout;
 pub mod settings;
