@@ -132,3 +132,11 @@ pub(crate) fn assert_close(got: &[f32], want: &[f64], tolerance: f64) {
     let rms = (square / want.len().max(1) as f64).sqrt();
     assert!(rms <= tolerance * scale, "root mean square error {rms:e} against scale {scale:e}");
 }
+
+/// Softmax of a row, in f64.
+pub(crate) fn softmax(row: &[f32]) -> Vec<f64> {
+    let largest = row.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
+    let powers: Vec<f64> = row.iter().map(|&v| f64::from(v - largest).exp()).collect();
+    let sum: f64 = powers.iter().sum();
+    powers.iter().map(|p| p / sum).collect()
+}

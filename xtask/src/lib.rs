@@ -1,0 +1,8 @@
+//! The project's chores, as a library: `cargo xtask` is a thin command line over it, and the browser tests start the
+//! same server that `cargo xtask demo` starts.
+
+pub mod browser;
+pub mod server;
+pub mod shell;
+pub mod suite;
+pub mod web;
