@@ -8,6 +8,7 @@ use crate::{GpuError, Result, Shader};
 mod cross_entropy;
 mod kl_divergence;
 mod log_softmax;
+mod matmul;
 mod rms_norm;
 mod rms_norm_backward;
 mod rope_backward;
@@ -17,6 +18,7 @@ mod swiglu_backward;
 pub use cross_entropy::{CrossEntropy, cross_entropy};
 pub use kl_divergence::{KlDivergence, kl_divergence};
 pub use log_softmax::log_softmax;
+pub use matmul::{Matmul, MatmulVariant, matmul, matmul_as};
 pub use rms_norm::{RmsNorm, rms_norm};
 pub use rms_norm_backward::{RmsNormBackward, rms_norm_backward};
 pub use rope_backward::{RopeBackward, rope_backward};
@@ -28,6 +30,10 @@ pub const SHADERS: &[Shader] = &[
     cross_entropy::SHADER,
     kl_divergence::SHADER,
     log_softmax::SHADER,
+    matmul::SHADERS[0],
+    matmul::SHADERS[1],
+    matmul::SHADERS[2],
+    matmul::SHADERS[3],
     rms_norm::SHADER,
     rms_norm_backward::SHADER,
     rope_backward::SHADER,

@@ -1,0 +1,248 @@
+// Matrix product with a weight in any format: y[r, Y_OFFSET + n] (+)= sum_k x[r, k] * W[n, k].
+// Shapes: x [rows, K]; W [N, K] (include weights_*); y [rows, Y_STRIDE]; count.x = rows.
+// Adds to y where ACCUMULATE, else overwrites. Every sum runs in a fixed order.
+// Entry points:
+//   tile_per_invocation  ROWS rows by 8 outputs an invocation, in registers; for emulated adapters, where barriers and
+//                        workgroup memory are slow and loads of x cost as much as loads of W
+//   rows_per_workgroup   ROWS rows by 4 outputs a workgroup, 16 invocations to an output
+//   tile_per_workgroup   64 rows by 64 outputs a workgroup, tiles of 32 columns in workgroup memory
+
+override Y_STRIDE: u32;
+override Y_OFFSET: u32;
+override ACCUMULATE: bool;
+// Rows that one tile carries: 1, 4 or 8 (not for tile_per_workgroup).
+override ROWS: u32 = 8u;
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(3) var<uniform> count: vec4<u32>;
+
+// One value for each of 8 rows.
+struct Rows {
+    a: vec4<f32>,
+    b: vec4<f32>,
+}
+
+// Offsets of 8 rows in x. Rows beyond the last one read the last one; their results are not stored.
+struct Bases {
+    a: vec4<u32>,
+    b: vec4<u32>,
+}
+
+fn bases_of(first_row: u32) -> Bases {
+    let last = vec4(count.x - 1u);
+    let a = vec4(first_row) + vec4(0u, 1u, 2u, 3u);
+    return Bases(min(a, last) * K, min(a + 4u, last) * K);
+}
+
+fn column(at: Bases, k: u32) -> Rows {
+    if ROWS == 1u {
+        return Rows(vec4(x[at.a.x + k], 0.0, 0.0, 0.0), vec4(0.0));
+    }
+    let a = vec4(x[at.a.x + k], x[at.a.y + k], x[at.a.z + k], x[at.a.w + k]);
+    if ROWS == 4u {
+        return Rows(a, vec4(0.0));
+    }
+    return Rows(a, vec4(x[at.b.x + k], x[at.b.y + k], x[at.b.z + k], x[at.b.w + k]));
+}
+
+fn columns(at: Bases, k: u32) -> array<Rows, 8> {
+    return array(
+        column(at, k), column(at, k + 1u), column(at, k + 2u), column(at, k + 3u),
+        column(at, k + 4u), column(at, k + 5u), column(at, k + 6u), column(at, k + 7u),
+    );
+}
+
+fn add(sum: Rows, w: f32, v: Rows) -> Rows {
+    if ROWS == 1u {
+        return Rows(vec4(sum.a.x + w * v.a.x, sum.a.yzw), sum.b);
+    }
+    if ROWS <= 4u {
+        return Rows(sum.a + w * v.a, sum.b);
+    }
+    return Rows(sum.a + w * v.a, sum.b + w * v.b);
+}
+
+fn add8(sum: Rows, w: Eight, v: array<Rows, 8>) -> Rows {
+    var s = add(sum, w.low.x, v[0]);
+    s = add(s, w.low.y, v[1]);
+    s = add(s, w.low.z, v[2]);
+    s = add(s, w.low.w, v[3]);
+    s = add(s, w.high.x, v[4]);
+    s = add(s, w.high.y, v[5]);
+    s = add(s, w.high.z, v[6]);
+    return add(s, w.high.w, v[7]);
+}
+
+fn store(row: u32, n: u32, value: f32) {
+    if row < count.x && n < N {
+        let at = row * Y_STRIDE + Y_OFFSET + n;
+        if ACCUMULATE {
+            y[at] += value;
+        } else {
+            y[at] = value;
+        }
+    }
+}
+
+fn store_rows(first_row: u32, n: u32, value: Rows) {
+    store(first_row, n, value.a.x);
+    if ROWS > 1u {
+        store(first_row + 1u, n, value.a.y);
+        store(first_row + 2u, n, value.a.z);
+        store(first_row + 3u, n, value.a.w);
+    }
+    if ROWS > 4u {
+        store(first_row + 4u, n, value.b.x);
+        store(first_row + 5u, n, value.b.y);
+        store(first_row + 6u, n, value.b.z);
+        store(first_row + 7u, n, value.b.w);
+    }
+}
+
+const LANES = 8u;
+
+@compute @workgroup_size(LANES)
+fn tile_per_invocation(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let first = group.x * LANES * 8u + lane;
+    let a = min(vec4(first) + LANES * vec4(0u, 1u, 2u, 3u), vec4(N - 1u));
+    let b = min(vec4(first) + LANES * vec4(4u, 5u, 6u, 7u), vec4(N - 1u));
+    let at = bases_of(group.y * ROWS);
+    var s0 = Rows();
+    var s1 = Rows();
+    var s2 = Rows();
+    var s3 = Rows();
+    var s4 = Rows();
+    var s5 = Rows();
+    var s6 = Rows();
+    var s7 = Rows();
+    for (var i = 0u; i < K / 32u * 4u; i++) {
+        let block = i / 4u;
+        let v = columns(at, i * 8u);
+        s0 = add8(s0, load8(a.x, i, block_scale(a.x, block)), v);
+        s1 = add8(s1, load8(a.y, i, block_scale(a.y, block)), v);
+        s2 = add8(s2, load8(a.z, i, block_scale(a.z, block)), v);
+        s3 = add8(s3, load8(a.w, i, block_scale(a.w, block)), v);
+        s4 = add8(s4, load8(b.x, i, block_scale(b.x, block)), v);
+        s5 = add8(s5, load8(b.y, i, block_scale(b.y, block)), v);
+        s6 = add8(s6, load8(b.z, i, block_scale(b.z, block)), v);
+        s7 = add8(s7, load8(b.w, i, block_scale(b.w, block)), v);
+    }
+    for (var k = K / 32u * 32u; k < K; k++) {
+        let v = column(at, k);
+        s0 = add(s0, weight_at(a.x, k), v);
+        s1 = add(s1, weight_at(a.y, k), v);
+        s2 = add(s2, weight_at(a.z, k), v);
+        s3 = add(s3, weight_at(a.w, k), v);
+        s4 = add(s4, weight_at(b.x, k), v);
+        s5 = add(s5, weight_at(b.y, k), v);
+        s6 = add(s6, weight_at(b.z, k), v);
+        s7 = add(s7, weight_at(b.w, k), v);
+    }
+    let row = group.y * ROWS;
+    store_rows(row, first, s0);
+    store_rows(row, first + LANES, s1);
+    store_rows(row, first + 2u * LANES, s2);
+    store_rows(row, first + 3u * LANES, s3);
+    store_rows(row, first + 4u * LANES, s4);
+    store_rows(row, first + 5u * LANES, s5);
+    store_rows(row, first + 6u * LANES, s6);
+    store_rows(row, first + 7u * LANES, s7);
+}
+
+const SHARE = 16u;
+var<workgroup> partial: array<array<f32, 64>, 8>;
+
+@compute @workgroup_size(64)
+fn rows_per_workgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let row_of_weight = min(group.x * 4u + lane / SHARE, N - 1u);
+    let at = bases_of(group.y * ROWS);
+    var sum = Rows();
+    for (var i = lane % SHARE; i < K / 32u * 4u; i += SHARE) {
+        sum = add8(sum, load8(row_of_weight, i, block_scale(row_of_weight, i / 4u)), columns(at, i * 8u));
+    }
+    for (var k = K / 32u * 32u + lane % SHARE; k < K; k += SHARE) {
+        sum = add(sum, weight_at(row_of_weight, k), column(at, k));
+    }
+    for (var r = 0u; r < 4u; r++) {
+        partial[r][lane] = sum.a[r];
+        partial[r + 4u][lane] = sum.b[r];
+    }
+    workgroupBarrier();
+    // Lane (output, row): the 16 partial sums of one result, in order.
+    if lane < 32u && lane % 8u < ROWS {
+        let output = lane / 8u;
+        var total = 0.0;
+        for (var i = 0u; i < SHARE; i++) {
+            total += partial[lane % 8u][output * SHARE + i];
+        }
+        store(group.y * ROWS + lane % 8u, group.x * 4u + output, total);
+    }
+}
+
+const TILE = 64u;
+const DEPTH = 32u;
+var<workgroup> x_tile: array<f32, TILE * DEPTH>;
+var<workgroup> w_tile: array<f32, TILE * DEPTH>;
+
+@compute @workgroup_size(256)
+fn tile_per_workgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let first_row = group.y * TILE;
+    let first_output = group.x * TILE;
+    // What this invocation loads: 8 consecutive columns of one row of each tile, stored column by column.
+    let load_row = lane / 4u;
+    let load_unit = lane % 4u;
+    let x_base = min(first_row + load_row, count.x - 1u) * K;
+    let w_row = min(first_output + load_row, N - 1u);
+    // What it computes: rows row, row + 16, ... by outputs output, output + 16, ...
+    let row = lane / 16u;
+    let output = lane % 16u;
+    var s0 = vec4(0.0);
+    var s1 = vec4(0.0);
+    var s2 = vec4(0.0);
+    var s3 = vec4(0.0);
+    for (var start = 0u; start < K; start += DEPTH) {
+        let k = start + load_unit * 8u;
+        var w = Eight();
+        if start + DEPTH <= K {
+            w = load8(w_row, k / 8u, block_scale(w_row, start / 32u));
+        } else {
+            for (var i = 0u; i < 4u; i++) {
+                if k + i < K {
+                    w.low[i] = weight_at(w_row, k + i);
+                }
+                if k + i + 4u < K {
+                    w.high[i] = weight_at(w_row, k + i + 4u);
+                }
+            }
+        }
+        for (var i = 0u; i < 8u; i++) {
+            var value = 0.0;
+            if k + i < K {
+                value = x[x_base + k + i];
+            }
+            x_tile[(load_unit * 8u + i) * TILE + load_row] = value;
+        }
+        for (var i = 0u; i < 4u; i++) {
+            w_tile[(load_unit * 8u + i) * TILE + load_row] = w.low[i];
+            w_tile[(load_unit * 8u + i + 4u) * TILE + load_row] = w.high[i];
+        }
+        workgroupBarrier();
+        for (var i = 0u; i < DEPTH; i++) {
+            let at = i * TILE + output;
+            let weights = vec4(w_tile[at], w_tile[at + 16u], w_tile[at + 32u], w_tile[at + 48u]);
+            s0 += x_tile[i * TILE + row] * weights;
+            s1 += x_tile[i * TILE + row + 16u] * weights;
+            s2 += x_tile[i * TILE + row + 32u] * weights;
+            s3 += x_tile[i * TILE + row + 48u] * weights;
+        }
+        workgroupBarrier();
+    }
+    for (var i = 0u; i < 4u; i++) {
+        let n = first_output + output + 16u * i;
+        store(first_row + row, n, s0[i]);
+        store(first_row + row + 16u, n, s1[i]);
+        store(first_row + row + 32u, n, s2[i]);
+        store(first_row + row + 48u, n, s3[i]);
+    }
+}
