@@ -153,12 +153,12 @@ mod tests {
             .collect()
     }
 
-    /// Every format, every variant, ragged rows, outputs and columns; tolerance for f32 sums of up to 608 terms.
+    /// Every format, every variant, ragged rows, outputs and columns; tolerance for f32 sums of up to 352 terms.
     #[test]
     fn every_variant_agrees_with_its_twin() {
         let gpu = any_gpu();
         for source in SOURCES {
-            for (rows, n, k) in [(1, 1, 32), (3, 5, 96), (7, 257, 64), (8, 63, 608), (70, 130, 576)] {
+            for (rows, n, k) in [(1, 1, 32), (3, 5, 96), (7, 257, 64), (8, 63, 352), (70, 130, 192)] {
                 // F16 and F32 rows need not be whole blocks, nor of even length.
                 let k = if source.format().is_quantised() { k } else { k - 5 };
                 let (weight, w) = gpu.weight(source, n, k, (n * k) as u64);
