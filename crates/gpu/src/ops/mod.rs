@@ -5,29 +5,48 @@
 
 use crate::{GpuError, Result, Shader};
 
+mod attention;
 mod cross_entropy;
+mod embed;
+mod gather_rows;
 mod kl_divergence;
 mod log_softmax;
+mod lora;
 mod matmul;
 mod rms_norm;
 mod rms_norm_backward;
 mod rope_backward;
+mod rope_cache;
 mod scatter_rows;
+mod swiglu;
 mod swiglu_backward;
 
+pub use attention::{Attention, attention};
 pub use cross_entropy::{CrossEntropy, cross_entropy};
+pub use embed::{Embed, embed};
+pub use gather_rows::gather_rows;
 pub use kl_divergence::{KlDivergence, kl_divergence};
 pub use log_softmax::log_softmax;
+pub use lora::{LoraDown, LoraUp, lora_down, lora_up};
 pub use matmul::{Matmul, MatmulVariant, matmul, matmul_as};
 pub use rms_norm::{RmsNorm, rms_norm};
 pub use rms_norm_backward::{RmsNormBackward, rms_norm_backward};
 pub use rope_backward::{RopeBackward, rope_backward};
+pub use rope_cache::{RopeCache, rope_cache};
 pub use scatter_rows::{ScatterRows, scatter_rows};
+pub use swiglu::swiglu;
 pub use swiglu_backward::{SwigluBackward, swiglu_backward};
 
 /// Every shader of the crate, for the checks that go over all of them.
 pub const SHADERS: &[Shader] = &[
+    attention::SHADER,
     cross_entropy::SHADER,
+    embed::SHADERS[0],
+    embed::SHADERS[1],
+    embed::SHADERS[2],
+    embed::SHADERS[3],
+    gather_rows::SHADER,
+    lora::SHADER,
     kl_divergence::SHADER,
     log_softmax::SHADER,
     matmul::SHADERS[0],
@@ -37,7 +56,9 @@ pub const SHADERS: &[Shader] = &[
     rms_norm::SHADER,
     rms_norm_backward::SHADER,
     rope_backward::SHADER,
+    rope_cache::SHADER,
     scatter_rows::SHADER,
+    swiglu::SHADER,
     swiglu_backward::SHADER,
 ];
 

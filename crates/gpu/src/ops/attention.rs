@@ -1,0 +1,147 @@
+//! Causal attention over the key-value cache.
+
+use super::require;
+use crate::{Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, shader};
+
+pub(super) const SHADER: Shader = shader!("attention", include "rows");
+
+/// The longest head that the kernel's registers hold.
+const LONGEST_HEAD: usize = 256;
+
+/// Arguments of [`attention`].
+#[derive(Debug, Clone, Copy)]
+pub struct Attention<'a> {
+    /// Turned queries in front, [rows, (heads + 2 · kv_heads) · head_dim].
+    pub qkv: &'a Buffer,
+    /// Turned keys, then values, [indices, 2 · kv_heads · head_dim].
+    pub cache: &'a Buffer,
+    /// The batch's [`Row`](crate::Row)s.
+    pub rows: &'a Buffer,
+    /// The batch's [`Sequence`](crate::Sequence)s.
+    pub sequences: &'a Buffer,
+    /// Output, [rows, heads · head_dim].
+    pub out: &'a Buffer,
+    /// Logarithm of the sum of the exponentials of the scaled scores, [rows, heads], where it is wanted.
+    pub lse: Option<&'a Buffer>,
+    /// Query heads, a multiple of `kv_heads`.
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Length of a head, at most 256.
+    pub head_dim: usize,
+}
+
+/// Softmax attention of each row over positions 0 to its own, scaled by 1/√head_dim, with the online softmax of Milakov
+/// and Gimelshein (arXiv 1805.02867).
+///
+/// # Errors
+/// Head counts that do not divide, heads longer than 256, buffers too small for one row, or a failure of the device.
+pub fn attention(gpu: &Gpu, args: Attention<'_>) -> Result<Dispatch> {
+    let Attention { heads, kv_heads, head_dim, .. } = args;
+    if kv_heads == 0 || !heads.is_multiple_of(kv_heads) || head_dim > LONGEST_HEAD {
+        return Err(GpuError::Shape {
+            op: "attention",
+            reason: format!("{heads} heads on {kv_heads} key heads of {head_dim} (at most {LONGEST_HEAD})"),
+        });
+    }
+    require("attention", args.qkv, (heads + 2 * kv_heads) * head_dim)?;
+    require("attention", args.cache, 2 * kv_heads * head_dim)?;
+    require("attention", args.out, heads * head_dim)?;
+    let constants = [("HEADS", heads as f64), ("KV_HEADS", kv_heads as f64), ("HEAD_DIM", head_dim as f64)];
+    let mut buffers = vec![(0, args.qkv), (1, args.cache), (2, args.rows), (3, args.sequences), (4, args.out)];
+    let entry = match args.lse {
+        None => "attention",
+        Some(lse) => {
+            require("attention", lse, heads)?;
+            buffers.push((5, lse));
+            "attention_lse"
+        }
+    };
+    let kernel = gpu.kernel(&SHADER, entry, &constants)?;
+    gpu.bind(&kernel, Grid::over_rows(heads as u32, 1), &buffers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Rng, assert_close, on_every_kind};
+    use crate::{Row, Sequence};
+
+    struct Case {
+        heads: usize,
+        kv_heads: usize,
+        dim: usize,
+        qkv: Vec<f32>,
+        cache: Vec<f32>,
+        rows: Vec<Row>,
+        sequences: Vec<Sequence>,
+    }
+
+    /// Output and log-sum-exp in f64.
+    fn twin(case: &Case) -> (Vec<f64>, Vec<f64>) {
+        let Case { heads, kv_heads, dim, .. } = *case;
+        let (mut out, mut lse) = (Vec::new(), Vec::new());
+        for (r, row) in case.rows.iter().enumerate() {
+            for head in 0..heads {
+                let q = &case.qkv[(r * (heads + 2 * kv_heads) + head) * dim..][..dim];
+                let kv = |p: u32, part: usize| {
+                    let index = case.sequences[row.sequence as usize].kv_index(p) as usize;
+                    &case.cache[((index * 2 + part) * kv_heads + head / (heads / kv_heads)) * dim..][..dim]
+                };
+                let dot = |k: &[f32]| q.iter().zip(k).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
+                let scores: Vec<f64> = (0..=row.position).map(|p| dot(kv(p, 0)) / (dim as f64).sqrt()).collect();
+                let total: f64 = scores.iter().map(|s| s.exp()).sum();
+                lse.push(total.ln());
+                out.extend((0..dim).map(|i| {
+                    let weighted = scores.iter().zip(0..).map(|(s, p)| s.exp() * f64::from(kv(p, 1)[i]));
+                    weighted.sum::<f64>() / total
+                }));
+            }
+        }
+        (out, lse)
+    }
+
+    #[test]
+    fn agrees_with_its_twin_with_shared_prefixes_and_grouped_heads() {
+        on_every_kind(|gpu| {
+            for (heads, kv_heads, dim) in [(1, 1, 2), (4, 2, 7), (9, 3, 64), (2, 1, 80), (2, 2, 256)] {
+                let mut rng = Rng::new((heads * 1000 + dim) as u64);
+                let sequences = vec![
+                    Sequence { prefix_start: 3, prefix_length: 70, start: 80, gate: 1.0 },
+                    Sequence { prefix_start: 3, prefix_length: 70, start: 200, gate: 1.0 },
+                    Sequence::new(290),
+                ];
+                let rows: Vec<Row> = [(0u32, 0u32), (0, 69), (1, 70), (1, 130), (2, 2), (2, 63), (0, 64)]
+                    .iter()
+                    .map(|&(sequence, position)| Row { position, sequence, ..Row::default() })
+                    .collect();
+                let qkv = rng.normal(rows.len() * (heads + 2 * kv_heads) * dim);
+                let cache = rng.normal(360 * 2 * kv_heads * dim);
+                let case = Case { heads, kv_heads, dim, qkv, cache, rows, sequences };
+                let (want, want_lse) = twin(&case);
+                let count = case.rows.len();
+                for with_lse in [false, true] {
+                    let (out, lse) = (gpu.poisoned("out", want.len()), gpu.poisoned("lse", want_lse.len()));
+                    let args = Attention {
+                        qkv: &gpu.upload(&case.qkv),
+                        cache: &gpu.upload(&case.cache),
+                        rows: &gpu.upload(&case.rows),
+                        sequences: &gpu.upload(&case.sequences),
+                        out: &out,
+                        lse: with_lse.then_some(&lse),
+                        heads,
+                        kv_heads,
+                        head_dim: dim,
+                    };
+                    let dispatch = attention(gpu, args).unwrap();
+                    let first = gpu.run(&dispatch, count, &out);
+                    assert_close(&first, &want, 3e-6);
+                    if with_lse {
+                        assert_close(&gpu.floats(&lse), &want_lse, 3e-6);
+                    }
+                    assert_eq!(first, gpu.run(&dispatch, count, &out), "a second run must give the same bits");
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,66 @@
+//! Token embeddings.
+
+use super::matmul::shader_for;
+use super::require;
+use crate::{Buffer, Dispatch, Gpu, Grid, Result, Shader, Weight, shader};
+
+pub(super) const SHADERS: [Shader; 4] = [
+    shader!("embed", include "rows", include "weights_q4"),
+    shader!("embed", include "rows", include "weights_q8"),
+    shader!("embed", include "rows", include "weights_f16"),
+    shader!("embed", include "rows", include "weights_f32"),
+];
+
+/// Arguments of [`embed`].
+#[derive(Debug, Clone, Copy)]
+pub struct Embed<'a> {
+    /// The batch's [`Row`](crate::Row)s.
+    pub rows: &'a Buffer,
+    /// Embedding of every token, [vocabulary, dim].
+    pub weight: &'a Weight,
+    /// Output, [rows, dim].
+    pub x: &'a Buffer,
+}
+
+/// x[r] = embedding of the token of row r. A token beyond the vocabulary reads the last entry.
+///
+/// # Errors
+/// A buffer too small for one row, or a failure of the device.
+pub fn embed(gpu: &Gpu, args: Embed<'_>) -> Result<Dispatch> {
+    let Weight { outputs, inputs, format, buffer } = args.weight;
+    require("embed", args.rows, 4)?;
+    require("embed", args.x, *inputs)?;
+    let constants = [("N", *outputs as f64), ("K", *inputs as f64)];
+    let kernel = gpu.kernel(shader_for(&SHADERS, *format), "embed", &constants)?;
+    let grid = Grid::over_rows(inputs.div_ceil(64) as u32, 1);
+    gpu.bind(&kernel, grid, &[(0, args.rows), (1, buffer), (2, args.x)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Row;
+    use crate::testing::{SOURCES, assert_close, on_every_kind};
+
+    #[test]
+    fn reads_the_row_of_each_token_in_every_format() {
+        on_every_kind(|gpu| {
+            for source in SOURCES {
+                let (vocabulary, dim) = (9, if source.format().is_quantised() { 288 } else { 257 });
+                let (weight, w) = gpu.weight(source, vocabulary, dim, 5);
+                let tokens = [0u32, 8, 3, 3, 5, u32::MAX];
+                let rows = tokens.map(|token| Row { token, ..Row::default() });
+                let x = gpu.poisoned("x", tokens.len() * dim);
+                let dispatch = embed(gpu, Embed { rows: &gpu.upload(&rows), weight: &weight, x: &x }).unwrap();
+                let want: Vec<f64> = tokens
+                    .iter()
+                    .map(|&t| (t as usize).min(vocabulary - 1) * dim)
+                    .flat_map(|at| w[at..at + dim].iter().map(|&v| f64::from(v)))
+                    .collect();
+                let first = gpu.run(&dispatch, tokens.len(), &x);
+                assert_close(&first, &want, 1e-7);
+                assert_eq!(first, gpu.run(&dispatch, tokens.len(), &x), "a second run must give the same bits");
+            }
+        });
+    }
+}

@@ -1,0 +1,192 @@
+//! Low-rank adapters (Hu et al., LoRA, arXiv 2106.09685): y += gate · B (A x), A shared, B per slot.
+
+use super::matmul::{self, Matmul, MatmulVariant};
+use super::require;
+use crate::{Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, Weight, WeightFormat, shader};
+
+pub(super) const SHADER: Shader = shader!("lora_up", include "rows");
+
+/// Arguments of [`lora_down`].
+#[derive(Debug, Clone, Copy)]
+pub struct LoraDown<'a> {
+    /// Input, [rows, inputs].
+    pub x: &'a Buffer,
+    /// Flat f32; the stack of A matrices that share `x` stands at `a_offset`, [stack, inputs].
+    pub a: &'a Buffer,
+    /// First element of the stack.
+    pub a_offset: usize,
+    /// Rows of the stack: sites × rank.
+    pub stack: usize,
+    /// Length of a row of `x` and of A.
+    pub inputs: usize,
+    /// Output, [rows, stack].
+    pub u: &'a Buffer,
+    /// Uniform, the number of rows in its first word.
+    pub count: &'a Buffer,
+    /// The most rows that this dispatch is recorded with; decides the variant.
+    pub max_rows: usize,
+}
+
+/// u[r, j] = Σ_k A[j, k] · x[r, k].
+///
+/// # Errors
+/// Buffers that are too small, or a failure of the device.
+pub fn lora_down(gpu: &Gpu, args: LoraDown<'_>) -> Result<Dispatch> {
+    require("lora_down", args.a, args.a_offset + args.stack * args.inputs)?;
+    let weight = Weight { buffer: args.a.clone(), format: WeightFormat::F32, outputs: args.stack, inputs: args.inputs };
+    let product = Matmul {
+        x: args.x,
+        weight: &weight,
+        y: args.u,
+        count: args.count,
+        y_stride: args.stack,
+        y_offset: 0,
+        accumulate: false,
+        max_rows: args.max_rows,
+    };
+    let variant = MatmulVariant::choose(gpu.kind(), args.max_rows);
+    matmul::build(gpu, product, variant, &[("WEIGHT_START", args.a_offset as f64)])
+}
+
+/// Arguments of [`lora_up`].
+#[derive(Debug, Clone, Copy)]
+pub struct LoraUp<'a> {
+    /// The batch's [`Row`](crate::Row)s, for their slots; slot 0 adds nothing.
+    pub rows: &'a Buffer,
+    /// The batch's [`Sequence`](crate::Sequence)s, for their gates.
+    pub sequences: &'a Buffer,
+    /// What [`lora_down`] gave, [rows, `u_stride`].
+    pub u: &'a Buffer,
+    /// Elements from one row of `u` to the next.
+    pub u_stride: usize,
+    /// Where in a row of `u` this site's `rank` values begin.
+    pub u_offset: usize,
+    /// Flat f32, `slot_stride` elements per slot from slot 1 on.
+    pub b: &'a Buffer,
+    /// Where in a slot this site's B [outputs, rank] begins.
+    pub b_offset: usize,
+    /// Elements from one slot to the next.
+    pub slot_stride: usize,
+    /// Rank of the adapter.
+    pub rank: usize,
+    /// Rows of B.
+    pub outputs: usize,
+    /// Added to, [rows, `y_stride`].
+    pub y: &'a Buffer,
+    /// Elements from one row of `y` to the next.
+    pub y_stride: usize,
+    /// Where in a row of `y` output 0 goes.
+    pub y_offset: usize,
+}
+
+/// y[r, `y_offset` + n] += gate · Σ_j B\[slot][n, j] · u[r, `u_offset` + j].
+///
+/// # Errors
+/// Ranges that do not fit in their rows or slots, buffers that are too small, or a failure of the device.
+pub fn lora_up(gpu: &Gpu, args: LoraUp<'_>) -> Result<Dispatch> {
+    let ranges = [
+        ("u", args.u_offset + args.rank, args.u_stride),
+        ("b", args.b_offset + args.outputs * args.rank, args.slot_stride),
+        ("y", args.y_offset + args.outputs, args.y_stride),
+    ];
+    for (name, end, stride) in ranges {
+        if end > stride {
+            return Err(GpuError::Shape {
+                op: "lora_up",
+                reason: format!("the range of `{name}` ends at {end}, beyond {stride}"),
+            });
+        }
+    }
+    require("lora_up", args.u, args.u_stride)?;
+    require("lora_up", args.b, args.slot_stride)?;
+    require("lora_up", args.y, args.y_stride)?;
+    let constants = [
+        ("N", args.outputs as f64),
+        ("RANK", args.rank as f64),
+        ("U_STRIDE", args.u_stride as f64),
+        ("U_OFFSET", args.u_offset as f64),
+        ("B_OFFSET", args.b_offset as f64),
+        ("SLOT_STRIDE", args.slot_stride as f64),
+        ("Y_STRIDE", args.y_stride as f64),
+        ("Y_OFFSET", args.y_offset as f64),
+    ];
+    let kernel = gpu.kernel(&SHADER, "lora_up", &constants)?;
+    let grid = Grid::over_rows(args.outputs.div_ceil(64) as u32, 1);
+    gpu.bind(&kernel, grid, &[(0, args.rows), (1, args.sequences), (2, args.u), (3, args.b), (4, args.y)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Rng, assert_close, on_every_kind};
+    use crate::{Row, Sequence};
+
+    #[test]
+    fn every_row_gets_its_own_adapter() {
+        on_every_kind(|gpu| {
+            // Two sites (gate, up) of rank 3 on one input; the second one's B is applied, to a part of y.
+            let (rank, inputs, outputs, a_offset, b_offset, slot_stride) = (3, 37, 70, 11, 5, 5 + 210 + 2);
+            let (stack, y_stride, y_offset, u_offset) = (2 * rank, 75, 4, rank);
+            let mut rng = Rng::new(9);
+            let rows: Vec<Row> = [0u32, 2, 1, 0, 2, 1, 2, 2, 1]
+                .iter()
+                .enumerate()
+                .map(|(i, &slot)| Row { slot, sequence: i as u32 % 2, ..Row::default() })
+                .collect();
+            let sequences = [Sequence { gate: 0.25, ..Sequence::new(0) }, Sequence::new(0)];
+            let (x, a) = (rng.normal(rows.len() * inputs), rng.normal(a_offset + stack * inputs));
+            let (b, before) = (rng.normal(2 * slot_stride), rng.normal(rows.len() * y_stride));
+            let (u, y) = (gpu.poisoned("u", rows.len() * stack), gpu.upload(&before));
+            let down = lora_down(
+                gpu,
+                LoraDown {
+                    x: &gpu.upload(&x),
+                    a: &gpu.upload(&a),
+                    a_offset,
+                    stack,
+                    inputs,
+                    u: &u,
+                    count: &gpu.count(rows.len()),
+                    max_rows: rows.len(),
+                },
+            )
+            .unwrap();
+            let got_u = gpu.run(&down, rows.len(), &u);
+            let product = |r: usize, j: usize| -> f64 {
+                (0..inputs).map(|k| f64::from(a[a_offset + j * inputs + k]) * f64::from(x[r * inputs + k])).sum()
+            };
+            let want_u: Vec<f64> = (0..rows.len() * stack).map(|i| product(i / stack, i % stack)).collect();
+            assert_close(&got_u, &want_u, 3e-6);
+
+            let up = lora_up(
+                gpu,
+                LoraUp {
+                    rows: &gpu.upload(&rows),
+                    sequences: &gpu.upload(&sequences),
+                    u: &u,
+                    u_stride: stack,
+                    u_offset,
+                    b: &gpu.upload(&b),
+                    b_offset,
+                    slot_stride,
+                    rank,
+                    outputs,
+                    y: &y,
+                    y_stride,
+                    y_offset,
+                },
+            )
+            .unwrap();
+            let got = gpu.run(&up, rows.len(), &y);
+            let mut want: Vec<f64> = before.iter().map(|&v| f64::from(v)).collect();
+            for (r, row) in rows.iter().enumerate().filter(|(_, row)| row.slot > 0) {
+                for n in 0..outputs {
+                    let at = (row.slot as usize - 1) * slot_stride + b_offset + n * rank;
+                    let sum: f64 = (0..rank).map(|j| f64::from(b[at + j]) * want_u[r * stack + u_offset + j]).sum();
+                    want[r * y_stride + y_offset + n] += f64::from(sequences[row.sequence as usize].gate) * sum;
+                }
+            }
+            assert_close(&got, &want, 3e-6);
+        });
+    }
+}

@@ -1,0 +1,17 @@
+// SwiGLU: h[r, i] = silu(g) u with g = gate_up[r, i], u = gate_up[r, FFN + i], silu(g) = g / (1 + exp(-g)).
+// Shapes: gate_up [rows, 2 FFN] (gate first); h [rows, FFN]. Element-wise: one form for all adapters.
+
+override FFN: u32;
+
+@group(0) @binding(0) var<storage, read> gate_up: array<f32>;
+@group(0) @binding(1) var<storage, read_write> h: array<f32>;
+
+@compute @workgroup_size(64)
+fn swiglu(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let i = group.x * 64u + lane;
+    if i < FFN {
+        let at = group.y * 2u * FFN + i;
+        let gate = gate_up[at];
+        h[group.y * FFN + i] = gate / (1.0 + exp(-gate)) * gate_up[at + FFN];
+    }
+}
