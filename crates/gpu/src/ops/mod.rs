@@ -13,6 +13,7 @@ mod kl_divergence;
 mod log_softmax;
 mod lora;
 mod matmul;
+mod matmul_transposed;
 mod rms_norm;
 mod rms_norm_backward;
 mod rope_backward;
@@ -29,6 +30,7 @@ pub use kl_divergence::{KlDivergence, kl_divergence};
 pub use log_softmax::log_softmax;
 pub use lora::{LoraDown, LoraUp, lora_down, lora_up};
 pub use matmul::{Matmul, MatmulVariant, matmul, matmul_as};
+pub use matmul_transposed::{MatmulTransposed, matmul_transposed};
 pub use rms_norm::{RmsNorm, rms_norm};
 pub use rms_norm_backward::{RmsNormBackward, rms_norm_backward};
 pub use rope_backward::{RopeBackward, rope_backward};
@@ -53,6 +55,10 @@ pub const SHADERS: &[Shader] = &[
     matmul::SHADERS[1],
     matmul::SHADERS[2],
     matmul::SHADERS[3],
+    matmul_transposed::SHADERS[0],
+    matmul_transposed::SHADERS[1],
+    matmul_transposed::SHADERS[2],
+    matmul_transposed::SHADERS[3],
     rms_norm::SHADER,
     rms_norm_backward::SHADER,
     rope_backward::SHADER,

@@ -1,0 +1,136 @@
+//! Product with a transposed weight matrix: the gradient of a linear layer through its input.
+
+use super::require;
+use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, Weight, WeightFormat, shader};
+
+pub(super) const SHADERS: [Shader; 4] = [
+    shader!("matmul_transposed", include "weights_q4"),
+    shader!("matmul_transposed", include "weights_q8"),
+    shader!("matmul_transposed", include "weights_f16"),
+    shader!("matmul_transposed", include "weights_f32"),
+];
+
+/// Arguments of [`matmul_transposed`].
+#[derive(Debug, Clone, Copy)]
+pub struct MatmulTransposed<'a> {
+    /// Gradient of the outputs, [rows, `dy_stride`].
+    pub dy: &'a Buffer,
+    /// W, [n, k].
+    pub weight: &'a Weight,
+    /// Output, [rows, k]; must not be `dy`.
+    pub dx: &'a Buffer,
+    /// Uniform, the number of rows in its first word.
+    pub count: &'a Buffer,
+    /// Elements from one row of `dy` to the next.
+    pub dy_stride: usize,
+    /// Where in a row of `dy` output 0 stands.
+    pub dy_offset: usize,
+    /// Whether to add to `dx` rather than overwrite it.
+    pub accumulate: bool,
+}
+
+/// dx[r, k] (+)= Σ_n dy[r, `dy_offset` + n] · W[n, k], the weight dequantised inside the kernel. Sums are f32 in the
+/// order of n.
+///
+/// # Errors
+/// Buffers too small for one row, an input range beyond `dy_stride`, or a failure of the device.
+pub fn matmul_transposed(gpu: &Gpu, args: MatmulTransposed<'_>) -> Result<Dispatch> {
+    let Weight { outputs: n, inputs: k, format, buffer } = args.weight;
+    require("matmul_transposed", args.dy, args.dy_stride)?;
+    require("matmul_transposed", args.dx, *k)?;
+    if args.dy_offset.checked_add(*n).is_none_or(|end| end > args.dy_stride) {
+        return Err(GpuError::Shape {
+            op: "matmul_transposed",
+            reason: format!("{n} columns from {} on do not fit in rows of {}", args.dy_offset, args.dy_stride),
+        });
+    }
+    let (entry, rows_per_group) = match gpu.kind() {
+        AdapterKind::Cpu => ("tile_per_invocation", 8),
+        AdapterKind::Gpu => ("tile_per_workgroup", 64),
+    };
+    let constants = [
+        ("N", *n as f64),
+        ("K", *k as f64),
+        ("DY_STRIDE", args.dy_stride as f64),
+        ("DY_OFFSET", args.dy_offset as f64),
+        ("ACCUMULATE", f64::from(u8::from(args.accumulate))),
+    ];
+    let shader = match format {
+        WeightFormat::Q4 => &SHADERS[0],
+        WeightFormat::Q8 => &SHADERS[1],
+        WeightFormat::F16 => &SHADERS[2],
+        WeightFormat::F32 => &SHADERS[3],
+    };
+    let kernel = gpu.kernel(shader, entry, &constants)?;
+    let grid = Grid::over_rows(k.div_ceil(64) as u32, rows_per_group);
+    gpu.bind(&kernel, grid, &[(0, args.dy), (1, buffer), (2, args.dx), (3, args.count)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Rng, SOURCES, assert_close, on_every_kind};
+
+    fn twin(dy: &[f32], w: &[f32], n: usize, k: usize, stride: usize, offset: usize) -> Vec<f64> {
+        dy.chunks(stride)
+            .flat_map(|dy| {
+                (0..k)
+                    .map(move |k_| (0..n).map(|n_| f64::from(dy[offset + n_]) * f64::from(w[n_ * k + k_])).sum::<f64>())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn agrees_with_its_twin_in_every_format() {
+        on_every_kind(|gpu| {
+            for source in SOURCES {
+                for (rows, n, k, padding, accumulate) in
+                    [(1, 1, 32, 0, false), (3, 5, 96, 2, true), (7, 257, 64, 0, false), (70, 130, 576, 3, true)]
+                {
+                    // F16 and F32 rows need not be whole blocks, nor of even length.
+                    let k = if source.format().is_quantised() { k } else { k - 5 };
+                    let (weight, w) = gpu.weight(source, n, k, (n * k) as u64);
+                    let (stride, mut rng) = (n + 2 * padding, Rng::new(rows as u64));
+                    let (dy, before) = (rng.normal(rows * stride), rng.normal(rows * k));
+                    let dx = if accumulate { gpu.upload(&before) } else { gpu.poisoned("dx", rows * k) };
+                    let args = MatmulTransposed {
+                        dy: &gpu.upload(&dy),
+                        weight: &weight,
+                        dx: &dx,
+                        count: &gpu.count(rows),
+                        dy_stride: stride,
+                        dy_offset: padding,
+                        accumulate,
+                    };
+                    let dispatch = matmul_transposed(gpu, args).unwrap();
+                    let mut want = twin(&dy, &w, n, k, stride, padding);
+                    if accumulate {
+                        want.iter_mut().zip(&before).for_each(|(w, &b)| *w += f64::from(b));
+                    }
+                    let first = gpu.run(&dispatch, rows, &dx);
+                    assert_close(&first, &want, 3e-6);
+                    gpu.write(&dx, 0, &before);
+                    assert_eq!(first, gpu.run(&dispatch, rows, &dx), "a second run must give the same bits");
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn columns_that_do_not_fit_are_refused() {
+        on_every_kind(|gpu| {
+            let (weight, _) = gpu.weight(crate::SourceType::F32, 4, 3, 1);
+            let (dy, dx, count) = (gpu.poisoned("dy", 8), gpu.poisoned("dx", 3), gpu.count(1));
+            let args = MatmulTransposed {
+                dy: &dy,
+                weight: &weight,
+                dx: &dx,
+                count: &count,
+                dy_stride: 8,
+                dy_offset: 5,
+                accumulate: false,
+            };
+            assert!(matmul_transposed(gpu, args).is_err());
+        });
+    }
+}
