@@ -1,7 +1,8 @@
 //! Product with a transposed weight matrix: the gradient of a linear layer through its input.
 
+use super::matmul::shader_for;
 use super::require;
-use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, Weight, WeightFormat, shader};
+use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, Weight, shader};
 
 pub(super) const SHADERS: [Shader; 4] = [
     shader!("matmul_transposed", include "weights_q4"),
@@ -55,13 +56,7 @@ pub fn matmul_transposed(gpu: &Gpu, args: MatmulTransposed<'_>) -> Result<Dispat
         ("DY_OFFSET", args.dy_offset as f64),
         ("ACCUMULATE", f64::from(u8::from(args.accumulate))),
     ];
-    let shader = match format {
-        WeightFormat::Q4 => &SHADERS[0],
-        WeightFormat::Q8 => &SHADERS[1],
-        WeightFormat::F16 => &SHADERS[2],
-        WeightFormat::F32 => &SHADERS[3],
-    };
-    let kernel = gpu.kernel(shader, entry, &constants)?;
+    let kernel = gpu.kernel(shader_for(&SHADERS, *format), entry, &constants)?;
     let grid = Grid::over_rows(k.div_ceil(64) as u32, rows_per_group);
     gpu.bind(&kernel, grid, &[(0, args.dy), (1, buffer), (2, args.dx), (3, args.count)])
 }

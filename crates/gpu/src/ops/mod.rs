@@ -12,8 +12,14 @@ mod gather_rows;
 mod kl_divergence;
 mod log_softmax;
 mod lora;
+mod gradient_norm;
+mod gram;
+mod kl_divergence;
+mod log_softmax;
+mod lora_backward;
 mod matmul;
 mod matmul_transposed;
+mod optimizer;
 mod rms_norm;
 mod rms_norm_backward;
 mod rope_backward;
@@ -29,8 +35,14 @@ pub use gather_rows::gather_rows;
 pub use kl_divergence::{KlDivergence, kl_divergence};
 pub use log_softmax::log_softmax;
 pub use lora::{LoraDown, LoraUp, lora_down, lora_up};
+pub use gradient_norm::gradient_norm;
+pub use gram::{Gram, gram};
+pub use kl_divergence::{KlDivergence, kl_divergence};
+pub use log_softmax::log_softmax;
+pub use lora_backward::{LoraBackwardX, LoraSite, lora_backward_b, lora_backward_u, lora_backward_x};
 pub use matmul::{Matmul, MatmulVariant, matmul, matmul_as};
 pub use matmul_transposed::{MatmulTransposed, matmul_transposed};
+pub use optimizer::{AdamWSettings, OptimizerBuffers, OptimizerStep, adamw, sgd};
 pub use rms_norm::{RmsNorm, rms_norm};
 pub use rms_norm_backward::{RmsNormBackward, rms_norm_backward};
 pub use rope_backward::{RopeBackward, rope_backward};
@@ -49,8 +61,13 @@ pub const SHADERS: &[Shader] = &[
     embed::SHADERS[3],
     gather_rows::SHADER,
     lora::SHADER,
+    gradient_norm::SHADER,
+    gram::SHADER,
     kl_divergence::SHADER,
     log_softmax::SHADER,
+    lora_backward::SHADERS[0],
+    lora_backward::SHADERS[1],
+    lora_backward::SHADERS[2],
     matmul::SHADERS[0],
     matmul::SHADERS[1],
     matmul::SHADERS[2],
@@ -59,6 +76,8 @@ pub const SHADERS: &[Shader] = &[
     matmul_transposed::SHADERS[1],
     matmul_transposed::SHADERS[2],
     matmul_transposed::SHADERS[3],
+    optimizer::SHADERS[0],
+    optimizer::SHADERS[1],
     rms_norm::SHADER,
     rms_norm_backward::SHADER,
     rope_backward::SHADER,
