@@ -4,5 +4,7 @@
 pub mod browser;
 pub mod server;
 pub mod shell;
+#[cfg(feature = "chores")]
 pub mod suite;
+#[cfg(feature = "chores")]
 pub mod web;
