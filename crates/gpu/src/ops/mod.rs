@@ -22,6 +22,7 @@ mod rms_norm;
 mod rms_norm_backward;
 mod rope_backward;
 mod rope_cache;
+mod sample;
 mod scatter_rows;
 mod swiglu;
 mod swiglu_backward;
@@ -43,6 +44,7 @@ pub use rms_norm::{RmsNorm, rms_norm};
 pub use rms_norm_backward::{RmsNormBackward, rms_norm_backward};
 pub use rope_backward::{RopeBackward, rope_backward};
 pub use rope_cache::{RopeCache, rope_cache};
+pub use sample::{Drawn, Progress, Sample, Sampling, sample};
 pub use scatter_rows::{ScatterRows, scatter_rows};
 pub use swiglu::swiglu;
 pub use swiglu_backward::{SwigluBackward, swiglu_backward};
@@ -78,6 +80,7 @@ pub const SHADERS: &[Shader] = &[
     rms_norm_backward::SHADER,
     rope_backward::SHADER,
     rope_cache::SHADER,
+    sample::SHADER,
     scatter_rows::SHADER,
     swiglu::SHADER,
     swiglu_backward::SHADER,
