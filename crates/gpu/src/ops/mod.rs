@@ -96,3 +96,6 @@ pub(crate) fn require(op: &'static str, buffer: &crate::Buffer, words: usize) ->
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod interface_tests;
