@@ -5,7 +5,7 @@ use std::ops::Deref;
 
 use rand::{Rng as _, SeedableRng};
 
-use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuOptions, SourceType, Weight, dequantise};
+use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuOptions, Row, Sequence, SourceType, Weight, dequantise};
 
 /// A device for tests.
 pub(crate) struct TestGpu(Gpu);
@@ -139,4 +139,38 @@ pub(crate) fn softmax(row: &[f32]) -> Vec<f64> {
     let powers: Vec<f64> = row.iter().map(|&v| f64::from(v - largest).exp()).collect();
     let sum: f64 = powers.iter().sum();
     powers.iter().map(|p| p / sum).collect()
+}
+
+/// A packed training batch: a shared prefix as sequence 0, then sequences that go on from it.
+pub(crate) struct PackedBatch {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) sequences: Vec<Sequence>,
+    /// For each row, one past the last row that sees its key.
+    pub(crate) query_end: Vec<u32>,
+}
+
+impl PackedBatch {
+    /// `prefix` shared rows, then one sequence of each length; all in adapter slot 1.
+    pub(crate) fn new(prefix: usize, lengths: &[usize]) -> Self {
+        let total = prefix + lengths.iter().sum::<usize>();
+        let mut batch = Self { rows: vec![], sequences: vec![Sequence::new(0)], query_end: vec![total as u32; prefix] };
+        for position in 0..prefix as u32 {
+            batch.rows.push(Row { position, slot: 1, ..Row::default() });
+        }
+        for &length in lengths {
+            let (start, sequence) = (batch.rows.len() as u32, batch.sequences.len() as u32);
+            batch.sequences.push(Sequence { prefix_start: 0, prefix_length: prefix as u32, start, gate: 1.0 });
+            for i in 0..length as u32 {
+                batch.rows.push(Row { position: prefix as u32 + i, sequence, slot: 1, ..Row::default() });
+                batch.query_end.push(start + length as u32);
+            }
+        }
+        batch
+    }
+
+    /// The rows whose keys row `t` sees.
+    pub(crate) fn keys(&self, t: usize) -> Vec<usize> {
+        let sequence = &self.sequences[self.rows[t].sequence as usize];
+        (0..=self.rows[t].position).map(|p| sequence.kv_index(p) as usize).collect()
+    }
 }

@@ -6,6 +6,7 @@
 use crate::{GpuError, Result, Shader};
 
 mod attention;
+mod attention_backward;
 mod cross_entropy;
 mod embed;
 mod gather_rows;
@@ -28,6 +29,7 @@ mod swiglu;
 mod swiglu_backward;
 
 pub use attention::{Attention, attention};
+pub use attention_backward::{AttentionBackward, attention_backward};
 pub use cross_entropy::{CrossEntropy, cross_entropy};
 pub use embed::{Embed, embed};
 pub use gather_rows::gather_rows;
@@ -52,6 +54,7 @@ pub use swiglu_backward::{SwigluBackward, swiglu_backward};
 /// Every shader of the crate, for the checks that go over all of them.
 pub const SHADERS: &[Shader] = &[
     attention::SHADER,
+    attention_backward::SHADER,
     cross_entropy::SHADER,
     embed::SHADERS[0],
     embed::SHADERS[1],

@@ -1,0 +1,227 @@
+//! Gradient of causal grouped-query attention over a packed batch.
+
+use super::require;
+use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, shader};
+
+pub(super) const SHADER: Shader = shader!("attention_backward", include "rows");
+
+/// Arguments of [`attention_backward`]. In a packed batch the key and value of a row lie at the row's own number, and
+/// the [`Sequence`](crate::Sequence)s point at row numbers.
+#[derive(Debug, Clone, Copy)]
+pub struct AttentionBackward<'a> {
+    /// Rotated queries (then keys and values, not read), [rows, (heads + 2 · kv_heads) · head_dim].
+    pub qkv: &'a Buffer,
+    /// Rotated keys, then values, [rows, 2 · kv_heads · head_dim].
+    pub kv: &'a Buffer,
+    /// ln Σ exp of the forward pass's scaled scores, [rows, heads].
+    pub lse: &'a Buffer,
+    /// The forward output, [rows, heads · head_dim].
+    pub o: &'a Buffer,
+    /// Its gradient, [rows, heads · head_dim].
+    pub upstream: &'a Buffer,
+    /// The batch's [`Row`](crate::Row)s.
+    pub rows: &'a Buffer,
+    /// The batch's sequences.
+    pub sequences: &'a Buffer,
+    /// For each row (u32), one past the last row that can see its key.
+    pub query_end: &'a Buffer,
+    /// Scratch, [rows, 2 · heads].
+    pub stats: &'a Buffer,
+    /// Output: gradients of the rotated queries and keys and of the values, laid out as `qkv`.
+    pub dqkv: &'a Buffer,
+    /// Uniform, the number of rows in its first word.
+    pub count: &'a Buffer,
+    /// Query heads, a multiple of `kv_heads`.
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Length of a head: a multiple of 4, at most 256.
+    pub head_dim: usize,
+    /// Factor on the scores, 1 / √head_dim as a rule.
+    pub scale: f32,
+}
+
+/// Gradients of queries, keys and values. The three dispatches are to be recorded in this order.
+///
+/// # Errors
+/// Sizes that do not fit together, or a failure of the device.
+pub fn attention_backward(gpu: &Gpu, args: AttentionBackward<'_>) -> Result<[Dispatch; 3]> {
+    const OP: &str = "attention_backward";
+    let AttentionBackward { heads, kv_heads, head_dim, .. } = args;
+    let whole_groups = kv_heads > 0 && heads > 0 && heads.is_multiple_of(kv_heads);
+    if !whole_groups || head_dim == 0 || !head_dim.is_multiple_of(4) || head_dim > 256 {
+        return Err(GpuError::Shape {
+            op: OP,
+            reason: format!(
+                "{heads} heads of {head_dim} over {kv_heads}: heads must divide evenly, their length must be a \
+                 multiple of 4 up to 256"
+            ),
+        });
+    }
+    require(OP, args.qkv, (heads + 2 * kv_heads) * head_dim)?;
+    require(OP, args.dqkv, (heads + 2 * kv_heads) * head_dim)?;
+    require(OP, args.kv, 2 * kv_heads * head_dim)?;
+    require(OP, args.stats, 2 * heads)?;
+    let constants = [
+        ("KV_HEADS", kv_heads as f64),
+        ("GROUP", (heads / kv_heads) as f64),
+        ("HEAD_DIM", head_dim as f64),
+        ("SCALE", f64::from(args.scale)),
+    ];
+    let prepare = gpu.kernel(&SHADER, "prepare", &constants)?;
+    let inputs = [(2, args.stats), (3, args.upstream), (9, args.lse), (10, args.o)];
+    let prepare = gpu.bind(&prepare, Grid::over_rows(heads.div_ceil(64) as u32, 1), &inputs)?;
+    let (queries, keys, rows_per_group) = match gpu.kind() {
+        AdapterKind::Cpu => ("queries_by_lane", "keys_by_lane", 8),
+        AdapterKind::Gpu => ("query_per_workgroup", "key_per_workgroup", 1),
+    };
+    let buffers = [
+        (0, args.qkv),
+        (1, args.kv),
+        (2, args.stats),
+        (3, args.upstream),
+        (4, args.rows),
+        (5, args.sequences),
+        (6, args.dqkv),
+        (7, args.query_end),
+        (8, args.count),
+    ];
+    // The auto layout keeps only the bindings that an entry point uses: no query needs `query_end`, and a workgroup
+    // to a row needs no count.
+    let of_queries: Vec<_> =
+        buffers.into_iter().filter(|&(binding, _)| binding != 7 && (binding != 8 || rows_per_group > 1)).collect();
+    let queries = gpu.kernel(&SHADER, queries, &constants)?;
+    let queries = gpu.bind(&queries, Grid::over_rows(heads as u32, rows_per_group), &of_queries)?;
+    let keys = gpu.kernel(&SHADER, keys, &constants)?;
+    let keys = gpu.bind(&keys, Grid::over_rows(kv_heads as u32, rows_per_group), &buffers)?;
+    Ok([prepare, queries, keys])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{PackedBatch, Rng, assert_close, on_every_kind};
+
+    /// Forward output, log-sum-exp, and the gradient of Σ upstream · output, all in f64.
+    struct Twin {
+        o: Vec<f64>,
+        lse: Vec<f64>,
+        dqkv: Vec<f64>,
+    }
+
+    fn twin(batch: &PackedBatch, qkv: &[f32], upstream: &[f32], heads: usize, kv_heads: usize, dim: usize) -> Twin {
+        let stride = (heads + 2 * kv_heads) * dim;
+        let at = |row: usize, head: usize, d: usize| f64::from(qkv[row * stride + head * dim + d]);
+        let scale = 1.0 / (dim as f64).sqrt();
+        let rows = batch.rows.len();
+        let mut twin = Twin { o: vec![], lse: vec![], dqkv: vec![0.0; rows * stride] };
+        for t in 0..rows {
+            let keys = batch.keys(t);
+            for h in 0..heads {
+                let (k_head, v_head) = (heads + h / (heads / kv_heads), heads + kv_heads + h / (heads / kv_heads));
+                let g = |d: usize| f64::from(upstream[(t * heads + h) * dim + d]);
+                let scores: Vec<f64> = keys
+                    .iter()
+                    .map(|&j| scale * (0..dim).map(|d| at(t, h, d) * at(j, k_head, d)).sum::<f64>())
+                    .collect();
+                let sum: f64 = scores.iter().map(|s| s.exp()).sum();
+                let p: Vec<f64> = scores.iter().map(|s| s.exp() / sum).collect();
+                twin.lse.push(sum.ln());
+                twin.o.extend((0..dim).map(|d| keys.iter().zip(&p).map(|(&j, p)| p * at(j, v_head, d)).sum::<f64>()));
+                let dp: Vec<f64> = keys.iter().map(|&j| (0..dim).map(|d| g(d) * at(j, v_head, d)).sum()).collect();
+                let mean: f64 = dp.iter().zip(&p).map(|(a, b)| a * b).sum();
+                for (i, &j) in keys.iter().enumerate() {
+                    let ds = scale * p[i] * (dp[i] - mean);
+                    for d in 0..dim {
+                        twin.dqkv[t * stride + h * dim + d] += ds * at(j, k_head, d);
+                        twin.dqkv[j * stride + k_head * dim + d] += ds * at(t, h, d);
+                        twin.dqkv[j * stride + v_head * dim + d] += p[i] * g(d);
+                    }
+                }
+            }
+        }
+        twin
+    }
+
+    fn single(values: &[f64]) -> Vec<f32> {
+        values.iter().map(|&v| v as f32).collect()
+    }
+
+    #[test]
+    fn agrees_with_its_twin_on_packed_batches() {
+        on_every_kind(|gpu| {
+            let shapes: [(usize, &[usize], usize, usize, usize); 5] = [
+                (0, &[1], 1, 1, 4),
+                (5, &[3, 1, 7], 3, 1, 8),
+                (0, &[9, 2, 17], 4, 2, 36),
+                (11, &[70, 5, 1, 3], 9, 3, 64),
+                (3, &[6], 1, 1, 132),
+            ];
+            for (prefix, lengths, heads, kv_heads, dim) in shapes {
+                let batch = PackedBatch::new(prefix, lengths);
+                let rows = batch.rows.len();
+                let stride = (heads + 2 * kv_heads) * dim;
+                let mut rng = Rng::new((rows * 1000 + dim) as u64);
+                let (qkv, upstream) = (rng.normal(rows * stride), rng.normal(rows * heads * dim));
+                let want = twin(&batch, &qkv, &upstream, heads, kv_heads, dim);
+                let kv: Vec<f32> = qkv.chunks(stride).flat_map(|row| row[heads * dim..].to_vec()).collect();
+                let dqkv = gpu.poisoned("dqkv", rows * stride);
+                let args = AttentionBackward {
+                    qkv: &gpu.upload(&qkv),
+                    kv: &gpu.upload(&kv),
+                    lse: &gpu.upload(&single(&want.lse)),
+                    o: &gpu.upload(&single(&want.o)),
+                    upstream: &gpu.upload(&upstream),
+                    rows: &gpu.upload(&batch.rows),
+                    sequences: &gpu.upload(&batch.sequences),
+                    query_end: &gpu.upload(&batch.query_end),
+                    stats: &gpu.poisoned("stats", rows * heads * 2),
+                    dqkv: &dqkv,
+                    count: &gpu.count(rows),
+                    heads,
+                    kv_heads,
+                    head_dim: dim,
+                    scale: 1.0 / (dim as f32).sqrt(),
+                };
+                let dispatches = attention_backward(gpu, args).unwrap();
+                let run = || {
+                    let mut commands = gpu.commands("test");
+                    dispatches.iter().for_each(|dispatch| commands.dispatch(dispatch, rows as u32));
+                    commands.submit();
+                    gpu.floats(&dqkv)
+                };
+                let first = run();
+                assert_close(&first, &want.dqkv, 3e-6);
+                gpu.write(&dqkv, 0, &vec![f32::NAN; rows * stride]);
+                assert_eq!(first, run(), "a second run must give the same bits");
+            }
+        });
+    }
+
+    #[test]
+    fn heads_that_do_not_divide_are_refused() {
+        on_every_kind(|gpu| {
+            let (buffer, count) = (gpu.poisoned("buffer", 64), gpu.count(1));
+            for (heads, kv_heads, head_dim) in [(3, 2, 4), (1, 0, 4), (0, 1, 4), (1, 1, 6), (1, 1, 260), (1, 1, 0)] {
+                let args = AttentionBackward {
+                    qkv: &buffer,
+                    kv: &buffer,
+                    lse: &buffer,
+                    o: &buffer,
+                    upstream: &buffer,
+                    rows: &buffer,
+                    sequences: &buffer,
+                    query_end: &buffer,
+                    stats: &buffer,
+                    dqkv: &buffer,
+                    count: &count,
+                    heads,
+                    kv_heads,
+                    head_dim,
+                    scale: 1.0,
+                };
+                assert!(attention_backward(gpu, args).is_err());
+            }
+        });
+    }
+}
