@@ -142,14 +142,38 @@ pub enum PolicyError {
 }
 
 /// A saved state of the fast weights.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Snapshot {
     /// Which state it is.
     pub delta: DeltaId,
-    /// B of every site, flat, in site order.
+    /// B of every site, flat, in site order. Serialised as base64 of its little-endian bytes: exact, and a quarter of
+    /// the decimal digits.
+    #[serde(with = "base64_f32")]
     pub b: Vec<f32>,
     /// The cards the state was trained on; the gate needs their questions.
     pub cards: Vec<Card>,
+}
+
+mod base64_f32 {
+    use base64::Engine;
+    use base64::prelude::BASE64_STANDARD;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(values: &[f32], serializer: S) -> Result<S::Ok, S::Error> {
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        serializer.serialize_str(&BASE64_STANDARD.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes = BASE64_STANDARD.decode(text).map_err(D::Error::custom)?;
+        let (words, rest) = bytes.as_chunks::<4>();
+        if !rest.is_empty() {
+            return Err(D::Error::custom("the bytes of B are not whole f32 values"));
+        }
+        Ok(words.iter().map(|w| f32::from_le_bytes(*w)).collect())
+    }
 }
 
 /// The model as a rollout sees it. Futures need not be `Send`: in the browser everything lives on one thread.
@@ -181,8 +205,9 @@ pub trait Policy {
     /// A prompt that is too long, or a failure of the model.
     async fn score(&mut self, requests: &[ScoreRequest]) -> Result<Vec<Score>, PolicyError>;
 
-    /// The write operator T (METHOD §3): trains Δ on `cards`, with `replay` (earlier cards) mixed in against
-    /// forgetting. Starts from the current Δ.
+    /// The write operator T (METHOD §3): trains Δ on `cards`, starting from the current Δ. `replay` holds all earlier
+    /// cards; how many of them are mixed in against forgetting is the setting `fast.replay`, and the gate learns the
+    /// questions of all of them.
     ///
     /// # Errors
     /// A failure of the model. A non-finite value is not an error: Δ is rolled back and the report says so.

@@ -1,0 +1,259 @@
+//! The agent's memory-writing action and everything that trains Δ. Each of these happens whole or not at all.
+
+use super::agent::{Agent, AgentError};
+use super::event::{Event, Warning};
+use super::memory::MemoryStrategy;
+use super::policy::Policy;
+use super::state::Action;
+use super::writer::{Draft, Dropped, WriterInput};
+use crate::abort::Abort;
+use crate::card::Card;
+use crate::fast::{WriteOutcome, WriteReport};
+
+/// A memory-writing action that came to an end.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Written {
+    /// Cards learned; empty where there was nothing to remember.
+    pub cards: Vec<Card>,
+    /// What the writer wrote that was not learned.
+    pub dropped: Vec<Dropped>,
+    /// The training; `None` where there was nothing to train.
+    pub report: Option<WriteReport>,
+}
+
+/// How training ended.
+enum Learned {
+    Yes(WriteReport),
+    No(String),
+}
+
+impl<P: Policy> Agent<P> {
+    /// Writes memory from the turns not yet written, now. The context stays; its turns are not written again.
+    ///
+    /// # Errors
+    /// [`AgentError::Aborted`], [`AgentError::NotLearned`] or a failure of the policy: then context, cards and Δ are
+    /// what they were before.
+    pub async fn write_now(&mut self, observe: &mut dyn FnMut(Event), abort: &Abort) -> Result<Written, AgentError> {
+        match self.write(observe, abort).await? {
+            Some(written) => {
+                self.state.written = self.state.context.len();
+                self.state.script.push(Action::Write);
+                Ok(written)
+            }
+            None if abort.is_aborted() => Err(AgentError::Aborted),
+            None => Err(AgentError::NotLearned { reason: "see the warning before".to_owned() }),
+        }
+    }
+
+    /// The memory-writing action a and T(Δ, a). `None` where it was given up; all is then as before.
+    pub(super) async fn write(
+        &mut self,
+        observe: &mut dyn FnMut(Event),
+        abort: &Abort,
+    ) -> Result<Option<Written>, AgentError> {
+        let system = self.system(None);
+        let turns = self.state.context.get(self.state.written..).unwrap_or_default();
+        observe(Event::WritingStarted { turns: turns.len() });
+        let input =
+            WriterInput { turns, system: system.as_deref(), known: &self.state.cards, settings: &self.settings };
+        // The strategy works on a copy, so that an error or an abort leaves m as it was.
+        let mut memory = self.state.memory.clone();
+        let output = memory.write(&mut self.policy, &input, observe, abort).await?;
+        if output.aborted || abort.is_aborted() {
+            observe(Event::Warning(Warning::WriteAbandoned { reason: "stopped".to_owned() }));
+            return Ok(None);
+        }
+        if output.truncated {
+            let limit = self.settings.rollout.writer_tokens;
+            observe(Event::Warning(Warning::WriterTruncated { limit }));
+        }
+        let cards = self.number(output.drafts);
+        observe(Event::CardsWritten { cards: cards.clone(), dropped: output.dropped.clone() });
+        let mut written = Written { cards, dropped: output.dropped, report: None };
+        if written.cards.is_empty() {
+            if self.state.memory.is_triggered() {
+                observe(Event::Warning(Warning::NothingWritten { dropped: written.dropped.len() }));
+            }
+        } else {
+            match self.train(&[&written.cards], &self.state.cards.clone(), false, observe, abort).await? {
+                Learned::Yes(report) => written.report = Some(report),
+                Learned::No(reason) => {
+                    observe(Event::Warning(Warning::WriteAbandoned { reason }));
+                    return Ok(None);
+                }
+            }
+            self.commit(&written.cards);
+        }
+        self.state.memory = memory;
+        Ok(Some(written))
+    }
+
+    /// Learns cards from outside as one write. They are given new ids; the cards as learned come back.
+    ///
+    /// # Errors
+    /// As [`write_now`](Self::write_now), and [`AgentError::EmptyCard`].
+    pub async fn learn(
+        &mut self,
+        cards: &[Card],
+        observe: &mut dyn FnMut(Event),
+        abort: &Abort,
+    ) -> Result<Written, AgentError> {
+        if cards.iter().any(is_empty) {
+            return Err(AgentError::EmptyCard);
+        }
+        let first = self.state.next_card;
+        let cards: Vec<Card> = cards.iter().cloned().zip(first..).map(|(card, id)| Card { id, ..card }).collect();
+        let mut written = Written { cards, dropped: Vec::new(), report: None };
+        if !written.cards.is_empty() {
+            observe(Event::CardsWritten { cards: written.cards.clone(), dropped: Vec::new() });
+            let earlier = self.state.cards.clone();
+            let learned = self.train(&[&written.cards], &earlier, false, observe, abort).await?;
+            written.report = Some(require(learned, abort)?);
+            self.commit(&written.cards);
+            self.state.script.push(Action::Learn { cards: written.cards.clone() });
+        }
+        Ok(written)
+    }
+
+    /// Takes cards as already learned: Δ was put in place from outside (an import).
+    pub fn adopt(&mut self, cards: &[Card]) {
+        let first = self.state.next_card;
+        let cards: Vec<Card> = cards.iter().cloned().zip(first..).map(|(card, id)| Card { id, ..card }).collect();
+        self.commit(&cards);
+        self.state.off_script = true;
+    }
+
+    /// Forgets a card: Δ is trained from zero by the same writes without it, as if it had never been written.
+    ///
+    /// # Errors
+    /// [`AgentError::UnknownCard`]; otherwise as [`write_now`](Self::write_now).
+    pub async fn forget(&mut self, id: u64, observe: &mut dyn FnMut(Event), abort: &Abort) -> Result<(), AgentError> {
+        let kept: Vec<Card> = self.state.cards.iter().filter(|c| c.id != id).cloned().collect();
+        if kept.len() == self.state.cards.len() {
+            return Err(AgentError::UnknownCard(id));
+        }
+        self.retrain(kept, observe, abort).await?;
+        self.state.script.push(Action::Forget { id });
+        observe(Event::CardForgotten { id });
+        Ok(())
+    }
+
+    /// Replaces the card with the same id: Δ is trained from zero as if it had been written that way.
+    ///
+    /// # Errors
+    /// [`AgentError::UnknownCard`], [`AgentError::EmptyCard`]; otherwise as [`write_now`](Self::write_now).
+    pub async fn edit(&mut self, card: Card, observe: &mut dyn FnMut(Event), abort: &Abort) -> Result<(), AgentError> {
+        if is_empty(&card) {
+            return Err(AgentError::EmptyCard);
+        }
+        let mut cards = self.state.cards.clone();
+        let old = cards.iter_mut().find(|c| c.id == card.id).ok_or(AgentError::UnknownCard(card.id))?;
+        *old = card.clone();
+        self.retrain(cards, observe, abort).await?;
+        self.state.script.push(Action::Edit { card: card.clone() });
+        observe(Event::CardEdited { card });
+        Ok(())
+    }
+
+    /// Trains Δ from zero by the same writes: after other settings of the fast weights, or to check a Δ.
+    ///
+    /// # Errors
+    /// As [`write_now`](Self::write_now).
+    pub async fn relearn(&mut self, observe: &mut dyn FnMut(Event), abort: &Abort) -> Result<(), AgentError> {
+        self.retrain(self.state.cards.clone(), observe, abort).await
+    }
+
+    async fn retrain(
+        &mut self,
+        cards: Vec<Card>,
+        observe: &mut dyn FnMut(Event),
+        abort: &Abort,
+    ) -> Result<(), AgentError> {
+        let of_write = |ids: &Vec<u64>| cards.iter().filter(|c| ids.contains(&c.id)).cloned().collect::<Vec<_>>();
+        let writes: Vec<Vec<Card>> = self.state.writes.iter().map(of_write).filter(|cards| !cards.is_empty()).collect();
+        let batches: Vec<&[Card]> = writes.iter().map(Vec::as_slice).collect();
+        let learned = self.train(&batches, &[], true, observe, abort).await?;
+        require(learned, abort)?;
+        self.state.writes = writes.iter().map(|cards| cards.iter().map(|c| c.id).collect()).collect();
+        self.state.cards = cards;
+        Ok(())
+    }
+
+    /// Trains the writes one after the other, from zero or from the current Δ; each replays all that came before it.
+    /// On anything but success Δ is put back.
+    async fn train(
+        &mut self,
+        writes: &[&[Card]],
+        earlier: &[Card],
+        from_zero: bool,
+        observe: &mut dyn FnMut(Event),
+        abort: &Abort,
+    ) -> Result<Learned, AgentError> {
+        let before = self.policy.snapshot().await?;
+        if from_zero {
+            self.policy.reset().await?;
+        }
+        let mut replay = earlier.to_vec();
+        let mut last = None;
+        for cards in writes {
+            observe(Event::LearningStarted { cards: cards.len(), replay: replay.len(), from_zero });
+            let mut tell = |step: &crate::fast::StepReport| observe(Event::Step(step.clone()));
+            let result = self.policy.learn(cards, &replay, &mut tell, abort).await;
+            let report = match result {
+                Ok(report) => report,
+                Err(error) => {
+                    // The first error is the one to tell; after a lost device the second says nothing new.
+                    let _ = self.policy.restore(&before).await;
+                    return Err(error.into());
+                }
+            };
+            observe(Event::WriteFinished(report.clone()));
+            let failure = match &report.outcome {
+                WriteOutcome::Completed | WriteOutcome::StoppedEarly => None,
+                WriteOutcome::Aborted => Some("stopped".to_owned()),
+                WriteOutcome::RolledBack { reason } => Some(reason.clone()),
+                WriteOutcome::Nothing => Some("no card fits the model's training batch".to_owned()),
+            };
+            if let Some(reason) = failure {
+                self.policy.restore(&before).await?;
+                return Ok(Learned::No(reason));
+            }
+            replay.extend_from_slice(cards);
+            last = Some(report);
+        }
+        Ok(Learned::Yes(last.unwrap_or_else(|| WriteReport {
+            outcome: WriteOutcome::Nothing,
+            steps: Vec::new(),
+            norms: Vec::new(),
+            delta: self.policy.delta(),
+            pairs: 0,
+            trust_region_hits: 0,
+        })))
+    }
+
+    /// Gives drafts the next ids. They count as used once the cards are learned, so that a write that was given up
+    /// leaves no trace in what a replay sees.
+    fn number(&self, drafts: Vec<Draft>) -> Vec<Card> {
+        drafts.into_iter().zip(self.state.next_card..).map(|(draft, id)| draft.into_card(id)).collect()
+    }
+
+    fn commit(&mut self, cards: &[Card]) {
+        let next = cards.iter().map(|c| c.id + 1).max().unwrap_or(0);
+        self.state.next_card = self.state.next_card.max(next);
+        self.state.writes.push(cards.iter().map(|c| c.id).collect());
+        self.state.cards.extend_from_slice(cards);
+    }
+}
+
+fn is_empty(card: &Card) -> bool {
+    card.question.trim().is_empty() || card.answer.trim().is_empty()
+}
+
+/// Turns a failed training into an error.
+fn require(learned: Learned, abort: &Abort) -> Result<WriteReport, AgentError> {
+    match learned {
+        Learned::Yes(report) => Ok(report),
+        Learned::No(_) if abort.is_aborted() => Err(AgentError::Aborted),
+        Learned::No(reason) => Err(AgentError::NotLearned { reason }),
+    }
+}

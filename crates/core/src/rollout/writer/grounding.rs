@@ -1,0 +1,120 @@
+//! Which drafts become cards: grounded in a turn, and not said before.
+
+use std::collections::HashSet;
+
+use super::{Draft, DropReason, Dropped};
+use crate::card::Card;
+use crate::rollout::state::Turn;
+
+/// Words that carry no fact of their own.
+const FUNCTION_WORDS: &[&str] = &[
+    "a", "about", "all", "also", "am", "an", "and", "any", "are", "as", "at", "be", "been", "but", "by", "can", "did",
+    "do", "does", "for", "from", "had", "has", "have", "he", "her", "hers", "his", "how", "i", "in", "into", "is",
+    "it", "its", "just", "me", "my", "not", "of", "on", "or", "our", "ours", "s", "she", "so", "some", "t", "that",
+    "the", "their", "them", "there", "they", "this", "to", "too", "up", "us", "user", "very", "was", "we", "were",
+    "what", "when", "where", "which", "who", "whom", "whose", "why", "will", "with", "you", "your", "yours",
+];
+
+/// Two questions about the same fact share at least this share of their content words.
+const SAME_QUESTION: f32 = 0.8;
+
+/// Lower-cased words; everything but letters and digits separates.
+pub(crate) fn words(text: &str) -> Vec<String> {
+    text.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).map(str::to_lowercase).collect()
+}
+
+fn content_words(text: &str) -> Vec<String> {
+    words(text).into_iter().filter(|w| !FUNCTION_WORDS.contains(&w.as_str())).collect()
+}
+
+/// Whether `needle` stands in `haystack` as a run of whole words.
+pub(crate) fn contains_words(haystack: &[String], needle: &[String]) -> bool {
+    !needle.is_empty() && haystack.windows(needle.len()).any(|w| w == needle)
+}
+
+/// The turn that supports an answer: the answer stands in what the person said, word for word, or all its content
+/// words that the question does not already have do. Of several the one that shares most words with the question
+/// counts, of equal ones the latest.
+pub fn source(question: &str, answer: &str, turns: &[Turn]) -> Option<usize> {
+    let asked: HashSet<String> = words(question).into_iter().collect();
+    let whole = words(answer);
+    let new: Vec<String> = content_words(answer).into_iter().filter(|w| !asked.contains(w)).collect();
+    turns
+        .iter()
+        .filter_map(|turn| {
+            let said = words(&turn.user);
+            let supported = contains_words(&said, &whole) || (!new.is_empty() && new.iter().all(|w| said.contains(w)));
+            let shared = said.iter().filter(|w| asked.contains(*w)).count();
+            supported.then_some((shared, turn.index))
+        })
+        .max()
+        .map(|(_, index)| index)
+}
+
+fn similarity(a: &HashSet<String>, b: &HashSet<String>) -> f32 {
+    let union = a.union(b).count();
+    if union == 0 { 1.0 } else { a.intersection(b).count() as f32 / union as f32 }
+}
+
+/// What a card says, for telling whether another says the same.
+struct Said {
+    question: HashSet<String>,
+    answer: HashSet<String>,
+}
+
+impl Said {
+    fn new(question: &str, answer: &str) -> Self {
+        Self {
+            question: content_words(question).into_iter().collect(),
+            answer: content_words(answer).into_iter().collect(),
+        }
+    }
+
+    /// Same question in other words or order, and one answer holds the other ("Biscuit", "Your dog is Biscuit").
+    fn repeats(&self, other: &Self) -> bool {
+        similarity(&self.question, &other.question) >= SAME_QUESTION
+            && (self.answer.is_subset(&other.answer) || other.answer.is_subset(&self.answer))
+    }
+}
+
+/// What [`review`] came to.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Reviewed {
+    /// Drafts to be learned, each with its source turn.
+    pub kept: Vec<Draft>,
+    /// The others.
+    pub dropped: Vec<Dropped>,
+}
+
+/// Keeps drafts that are grounded in `turns`, new against `known` and each other, up to `max_cards`.
+pub fn review(drafts: Vec<Draft>, turns: &[Turn], known: &[Card], max_cards: usize) -> Reviewed {
+    let mut said: Vec<Said> = known.iter().map(|c| Said::new(&c.question, &c.answer)).collect();
+    let mut reviewed = Reviewed::default();
+    for mut draft in drafts {
+        let found = match draft.source_turn {
+            Some(index) => turns
+                .iter()
+                .position(|t| t.index == index)
+                .and_then(|at| source(&draft.question, &draft.answer, &turns[at..=at])),
+            None => source(&draft.question, &draft.answer, turns),
+        };
+        let this = Said::new(&draft.question, &draft.answer);
+        let reason = if found.is_none() {
+            Some(DropReason::NotGrounded)
+        } else if said.iter().any(|other| this.repeats(other)) {
+            Some(DropReason::Duplicate)
+        } else if reviewed.kept.len() == max_cards {
+            Some(DropReason::OverLimit)
+        } else {
+            None
+        };
+        if let Some(reason) = reason {
+            reviewed.dropped.push(Dropped::new(reason, &format!("{} {}", draft.question, draft.answer)));
+            continue;
+        }
+        draft.source_turn = found;
+        said.push(this);
+        reviewed.kept.push(draft);
+    }
+    reviewed
+}

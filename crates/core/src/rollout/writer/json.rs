@@ -1,0 +1,192 @@
+//! The paper's writer (METHOD §4): one sampled JSON array of {"instruction", "output"} about the whole context.
+
+use serde_json::Value;
+
+use super::{Draft, DropReason, Dropped, MAX_TEXT, Writer, WriterInput, WriterOutput, conversation, sample};
+use crate::abort::Abort;
+use crate::message::Message;
+use crate::rollout::event::Event;
+use crate::rollout::policy::{Finish, GenerateRequest, Policy, PolicyError, Weights};
+use crate::rollout::state::Turn;
+
+/// Most bytes of sampled text that are looked at.
+const MAX_OUTPUT: usize = 64 * 1024;
+
+/// The writer.
+#[derive(Debug, Clone, Copy)]
+pub struct JsonWriter;
+
+impl Writer for JsonWriter {
+    async fn write<P: Policy>(
+        &self,
+        policy: &mut P,
+        input: &WriterInput<'_>,
+        observe: &mut dyn FnMut(Event),
+        abort: &Abort,
+    ) -> Result<WriterOutput, PolicyError> {
+        let mut output = WriterOutput::default();
+        let limit = input.settings.rollout.writer_tokens;
+        let requests: Vec<_> = prompts(policy, input, &mut output.dropped)?
+            .into_iter()
+            .map(|messages| GenerateRequest {
+                messages,
+                assistant_prefix: "[".to_owned(),
+                max_tokens: limit,
+                sampling: input.settings.sampling.clone(),
+                weights: Weights::Fast,
+                stop: Vec::new(),
+            })
+            .collect();
+        if requests.is_empty() {
+            return Ok(output);
+        }
+        let (generations, aborted) = sample(policy, &requests, observe, abort).await?;
+        output.aborted = aborted;
+        for generation in generations {
+            output.truncated |= generation.finish == Finish::Length;
+            let (drafts, dropped) = salvage(&generation.text);
+            output.drafts.extend(drafts);
+            output.dropped.extend(dropped);
+        }
+        Ok(output)
+    }
+}
+
+/// The memory-writing prompt d.
+fn instruction(max_cards: usize) -> Message {
+    Message::user(format!(
+        "Pause here. This conversation is about to be erased; all you will keep of it are flashcards. Write a flashcard \
+         for every fact in it that could matter later: who, what, where and when, preferences, plans, events, numbers, \
+         and lessons that would help you do better next time.\n\
+         - Use only what was said explicitly. Do not guess.\n\
+         - One fact per card. Each question must make sense to someone who cannot see this conversation.\n\
+         - Keep answers short, in the words of the conversation.\n\
+         - Cover different facts; never write two cards about the same one.\n\
+         - As many cards as there are facts, {max_cards} at most. If nothing is worth keeping, write [].\n\
+         Reply with a JSON array and nothing else, in this form:\n\
+         [{{\"instruction\": \"question\", \"output\": \"answer\"}}]"
+    ))
+}
+
+/// One prompt for all turns, or several where the model cannot hold them together with its own output.
+fn prompts<P: Policy>(
+    policy: &P,
+    input: &WriterInput<'_>,
+    dropped: &mut Vec<Dropped>,
+) -> Result<Vec<Vec<Message>>, PolicyError> {
+    let room = policy.context_length().saturating_sub(input.settings.rollout.writer_tokens);
+    let prompt = |turns: &[Turn]| {
+        let mut messages = conversation(input.system, turns);
+        messages.push(instruction(input.settings.rollout.max_cards));
+        messages
+    };
+    let mut prompts = Vec::new();
+    let mut from = 0;
+    while from < input.turns.len() {
+        let mut to = input.turns.len();
+        // Halving finds a part that fits in few counts; the exact largest part is not needed.
+        loop {
+            let messages = prompt(&input.turns[from..to]);
+            if policy.count_tokens(&messages)? <= room {
+                prompts.push(messages);
+                break;
+            }
+            if to - from == 1 {
+                dropped.push(Dropped::new(DropReason::TooLong, &input.turns[from].user));
+                break;
+            }
+            to = from + (to - from) / 2;
+        }
+        from = to;
+    }
+    Ok(prompts)
+}
+
+/// Every well-formed item of a possibly broken or cut-off array, and what had to be dropped.
+fn salvage(text: &str) -> (Vec<Draft>, Vec<Dropped>) {
+    let text = &text[..text.floor_char_boundary(MAX_OUTPUT)];
+    let (mut drafts, mut dropped) = (Vec::new(), Vec::new());
+    let mut at = 0;
+    while let Some(open) = text[at..].find('{') {
+        let start = at + open;
+        let mut items = serde_json::Deserializer::from_str(&text[start..]).into_iter::<Value>();
+        match items.next() {
+            Some(Ok(value)) => {
+                at = start + items.byte_offset();
+                match draft(&value) {
+                    Ok(draft) => drafts.push(draft),
+                    Err(reason) => dropped.push(Dropped::new(reason, &text[start..at])),
+                }
+            }
+            _ => {
+                dropped.push(Dropped::new(DropReason::Malformed, &text[start..]));
+                at = start + 1;
+            }
+        }
+    }
+    (drafts, dropped)
+}
+
+/// One item. Models that were not trained on the format like to say question and answer.
+fn draft(value: &Value) -> Result<Draft, DropReason> {
+    let field = |names: [&str; 2]| names.into_iter().find_map(|n| value.get(n)).and_then(Value::as_str);
+    let question = field(["instruction", "question"]).ok_or(DropReason::Malformed)?.trim();
+    let answer = field(["output", "answer"]).ok_or(DropReason::Malformed)?.trim();
+    if question.is_empty() || answer.is_empty() {
+        return Err(DropReason::Empty);
+    }
+    if question.len() > MAX_TEXT || answer.len() > MAX_TEXT {
+        return Err(DropReason::TooLong);
+    }
+    Ok(Draft { question: question.to_owned(), wordings: Vec::new(), answer: answer.to_owned(), source_turn: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(text: &str) -> (Vec<(String, String)>, Vec<DropReason>) {
+        let (drafts, dropped) = salvage(text);
+        (drafts.into_iter().map(|d| (d.question, d.answer)).collect(), dropped.into_iter().map(|d| d.reason).collect())
+    }
+
+    fn pair(question: &str, answer: &str) -> (String, String) {
+        (question.to_owned(), answer.to_owned())
+    }
+
+    #[test]
+    fn a_clean_array_is_read_with_and_without_its_opening_bracket() {
+        let clean =
+            r#"[{"instruction": "Who?", "output": "Ann"}, {"instruction": "Where?", "output": "Oslo {\"x\"}"}]"#;
+        let expected = vec![pair("Who?", "Ann"), pair("Where?", "Oslo {\"x\"}")];
+        assert_eq!(pairs(clean), (expected.clone(), vec![]));
+        assert_eq!(pairs(&clean[1..]), (expected, vec![]));
+        assert_eq!(pairs("]"), (vec![], vec![]));
+        assert_eq!(pairs(""), (vec![], vec![]));
+    }
+
+    #[test]
+    fn valid_items_survive_a_cut_a_missing_comma_prose_and_wrong_types() {
+        let text = r#"Sure! {"instruction": "A?", "output": "a"} {"question": "B?", "answer": "b"},
+            {"instruction": "C?", "output": 3}, {"instruction": "", "output": "d"}, {"instruction": "E?", "outp"#;
+        let (kept, dropped) = pairs(text);
+        assert_eq!(kept, [pair("A?", "a"), pair("B?", "b")]);
+        assert_eq!(dropped, [DropReason::Malformed, DropReason::Empty, DropReason::Malformed]);
+    }
+
+    #[test]
+    fn deep_nesting_and_endless_text_are_dropped_quickly() {
+        let deep = "{\"a\":".repeat(20_000);
+        let (kept, dropped) = pairs(&deep);
+        assert!(kept.is_empty() && !dropped.is_empty());
+        let long = format!(r#"{{"instruction": "Q?", "output": "{}"}}"#, "x".repeat(MAX_TEXT + 1));
+        assert_eq!(pairs(&long), (vec![], vec![DropReason::TooLong]));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_survived(text in ".{0,400}") {
+            salvage(&text);
+        }
+    }
+}
