@@ -1,0 +1,154 @@
+//! The memory panel: every card, where it comes from, whether it is known; forgetting and editing.
+
+use leptos::html;
+use leptos::prelude::*;
+use tmem_core::card::Card;
+
+use crate::format;
+use crate::page::Page;
+use crate::protocol::{Action, CardState};
+
+/// Every card.
+#[component]
+pub(crate) fn Memory() -> impl IntoView {
+    let page = Page::here();
+    let cards =
+        Memo::new(move |_| page.state.with(|s| s.status.as_ref().map(|st| st.cards.clone()).unwrap_or_default()));
+    let editing = RwSignal::new(None::<u64>);
+    let count = move || format::count(cards.with(Vec::len), "card");
+    view! {
+        <section aria-labelledby="memory-title" data-testid="memory">
+            <div class="head">
+                <h2 id="memory-title">"Memory"</h2>
+                <span class="hint" data-testid="card-count">{count}</span>
+            </div>
+            {move || {
+                cards
+                    .with(Vec::is_empty)
+                    .then(|| view! { <p class="hint">"Flashcards appear here when memory is written. They are what the fast weights learn."</p> })
+            }}
+            <ul class="cards">
+                <For each=move || cards.get() key=|held| (held.card.clone(), held.learned) let(held)>
+                    <CardLine held editing />
+                </For>
+            </ul>
+        </section>
+    }
+}
+
+#[component]
+fn CardLine(held: CardState, editing: RwSignal<Option<u64>>) -> impl IntoView {
+    let id = held.card.id;
+    let open = Memo::new(move |_| editing.get() == Some(id));
+    let held = StoredValue::new(held);
+    view! {
+        <li class="card" data-testid="card" data-card=id>
+            {move || {
+                if open.get() {
+                    view! { <CardForm card=held.with_value(|h| h.card.clone()) editing /> }.into_any()
+                } else {
+                    view! { <CardText held=held.get_value() editing /> }.into_any()
+                }
+            }}
+        </li>
+    }
+}
+
+#[component]
+fn CardText(held: CardState, editing: RwSignal<Option<u64>>) -> impl IntoView {
+    let page = Page::here();
+    let idle = Memo::new(move |_| page.state.with(|s| s.can_speak()));
+    let CardState { card, learned } = held;
+    let id = card.id;
+    let (mark, class) = match learned {
+        Some(true) => ("learned", "mark yes"),
+        Some(false) => ("not yet", "mark no"),
+        None => ("not tried", "mark"),
+    };
+    let source = match card.source_turn {
+        Some(turn) => format!("turn {}", turn + 1),
+        None => "imported".to_owned(),
+    };
+    let wordings = (!card.wordings.is_empty()).then(|| format::count(card.wordings.len() + 1, "wording"));
+    let named = format!(": {}", card.question);
+    view! {
+        <p class="asked">{card.question}</p>
+        <p class="known">{card.answer}</p>
+        <p class="foot">
+            <span class=class data-testid="learned">{mark}</span>
+            <span>{source}</span>
+            {wordings.map(|text| view! { <span>{text}</span> })}
+            <span class="spring"></span>
+            <button
+                class="quiet"
+                data-testid="edit"
+                disabled=move || !idle.get()
+                on:click=move |_| editing.set(Some(id))
+            >
+                "Edit"<span class="visually-hidden">{named.clone()}</span>
+            </button>
+            <button
+                class="quiet"
+                data-testid="forget"
+                disabled=move || !idle.get()
+                on:click=move |_| page.send(Action::Forget { card: id })
+            >
+                "Forget"<span class="visually-hidden">{named}</span>
+            </button>
+        </p>
+    }
+}
+
+#[component]
+fn CardForm(card: Card, editing: RwSignal<Option<u64>>) -> impl IntoView {
+    let page = Page::here();
+    let question = RwSignal::new(card.question.clone());
+    let answer = RwSignal::new(card.answer.clone());
+    let first = NodeRef::<html::Input>::new();
+    Effect::new(move |_| {
+        if let Some(input) = first.get() {
+            let _ = input.focus();
+        }
+    });
+    let save = move |event: web_sys::SubmitEvent| {
+        event.prevent_default();
+        let (new_question, new_answer) = (question.get_untracked(), answer.get_untracked());
+        let (new_question, new_answer) = (new_question.trim(), new_answer.trim());
+        if new_question.is_empty() || new_answer.is_empty() || !page.state.with_untracked(|s| s.can_speak()) {
+            return;
+        }
+        let mut new = card.clone();
+        // Other wordings of another question would train the old one.
+        if new.question != new_question {
+            new.wordings.clear();
+        }
+        new.question = new_question.to_owned();
+        new.answer = new_answer.to_owned();
+        editing.set(None);
+        if new != card {
+            page.send(Action::Edit { card: new });
+        }
+    };
+    view! {
+        <form
+            on:submit=save
+            on:keydown=move |event| {
+                if event.key() == "Escape" {
+                    editing.set(None);
+                }
+            }
+        >
+            <label class="text">
+                "Question"
+                <input type="text" required node_ref=first data-testid="edit-question" bind:value=question />
+            </label>
+            <label class="text">
+                "Answer" <input type="text" required data-testid="edit-answer" bind:value=answer />
+            </label>
+            <div class="row">
+                <button class="primary" type="submit" data-testid="edit-save">"Save and retrain"</button>
+                <button type="button" on:click=move |_| editing.set(None)>"Cancel"</button>
+            </div>
+        </form>
+    }
+}

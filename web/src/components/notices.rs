@@ -1,0 +1,91 @@
+//! What went wrong or is worth telling, with the way out beside it.
+
+use leptos::prelude::*;
+
+use crate::page::Page;
+use crate::protocol::{Cause, Failure, ModelSource};
+
+/// The last failure and the last notice.
+#[component]
+pub(crate) fn Notices() -> impl IntoView {
+    let page = Page::here();
+    let failure = Memo::new(move |_| page.state.with(|state| state.failure.clone()));
+    let notice = Memo::new(move |_| page.state.with(|state| state.notice.clone()));
+    let down = Memo::new(move |_| page.state.with(|state| state.stage == crate::state::Stage::Down));
+    view! {
+        <div role="alert">
+            {move || failure.get().map(|failure| view! { <FailureNotice failure down=down.get() /> })}
+        </div>
+        <div role="status">
+            {move || {
+                notice.get().map(|text| {
+                    view! {
+                        <div class="notice" data-testid="notice">
+                            <p>{text}</p>
+                            <button class="quiet" on:click=move |_| page.state.update(|s| s.notice = None)>
+                                "Dismiss"
+                            </button>
+                        </div>
+                    }
+                })
+            }}
+        </div>
+    }
+}
+
+#[component]
+fn FailureNotice(failure: Failure, down: bool) -> impl IntoView {
+    let page = Page::here();
+    let title = match failure.cause {
+        Cause::NoWebGpu => "This browser has no WebGPU here",
+        Cause::DeviceLost => "The GPU was lost",
+        Cause::Memory => "Memory is short",
+        Cause::WrongKernel => "This GPU computes wrongly",
+        Cause::Model => "The model could not be loaded",
+        Cause::Link => "This link cannot be replayed",
+        Cause::Archive => "This file cannot be imported",
+        Cause::Other => "That did not work",
+    };
+    let advice = match failure.cause {
+        Cause::NoWebGpu => {
+            "tmem runs its model on your GPU through WebGPU. Use a current Chrome, Edge, Safari or Firefox, and switch \
+             on hardware acceleration in its settings."
+        }
+        Cause::DeviceLost => {
+            "The driver was reset or the tab was suspended. Your conversation is safe: load the model again."
+        }
+        Cause::WrongKernel => {
+            "The start-up self-test compares every kernel with a reference. Answers from this device would be \
+             gibberish, so the model was not loaded. An update of the graphics driver or browser often helps."
+        }
+        _ => "",
+    };
+    let retry = if failure.cause == Cause::Model { "Try again" } else { "Load again" };
+    view! {
+        <div class="notice failure" data-testid="failure" data-cause=format!("{:?}", failure.cause)>
+            <h2>{title}</h2>
+            {(!advice.is_empty()).then(|| view! { <p>{advice}</p> })}
+            <p class="detail">{failure.message}</p>
+            <div class="row">
+                {down.then(|| {
+                    view! {
+                        <button
+                            class="primary"
+                            data-testid="load-again"
+                            on:click=move |_| page.load_again(ModelSource::Server)
+                        >
+                            {retry}
+                        </button>
+                    }
+                })}
+                {(!down).then(|| {
+                    view! {
+                        <button class="quiet" on:click=move |_| page.state.update(|s| s.failure = None)>
+                            "Dismiss"
+                        </button>
+                    }
+                })}
+            </div>
+        </div>
+    }
+}

@@ -1,0 +1,197 @@
+//! The settings drawer.
+
+use leptos::html;
+use leptos::prelude::*;
+use tmem_core::settings::{Init, OptimizerKind, Settings, WriterKind};
+
+use crate::page::Page;
+use crate::protocol::Action;
+
+type Draft = RwSignal<Settings>;
+
+/// The button in the header and the drawer it opens.
+#[component]
+pub(crate) fn SettingsDrawer() -> impl IntoView {
+    let page = Page::here();
+    let dialog = NodeRef::<html::Dialog>::new();
+    let draft: Draft = RwSignal::new(Settings::default());
+    let can_speak = Memo::new(move |_| page.state.with(|s| s.can_speak()));
+    let open = move |_| {
+        if let Some(current) = page.state.with_untracked(|s| s.status.as_ref().map(|st| (*st.settings).clone())) {
+            draft.set(current);
+        }
+        if let Some(dialog) = dialog.get_untracked() {
+            // It fails only where it is open already.
+            let _ = dialog.show_modal();
+        }
+    };
+    let close = move || {
+        if let Some(dialog) = dialog.get_untracked() {
+            dialog.close();
+        }
+    };
+    view! {
+        <button data-testid="settings" disabled=move || !can_speak.get() on:click=open>"Settings"</button>
+        <dialog class="settings" aria-labelledby="settings-title" node_ref=dialog>
+            <form
+                class="stack"
+                on:submit=move |event| {
+                    event.prevent_default();
+                    page.send(Action::Configure { settings: Box::new(draft.get_untracked()) });
+                    close();
+                }
+            >
+                <h2 id="settings-title">"Settings"</h2>
+                <Preset draft />
+                <fieldset>
+                    <legend>"Conversation"</legend>
+                    <Number draft label="Context budget, tokens" min=64.0 max=8192.0 step="1"
+                        get=|s| s.rollout.budget as f64 set=|s, v| s.rollout.budget = v as usize name="budget" />
+                    <Number draft label="Longest answer, tokens" min=1.0 max=1024.0 step="1"
+                        get=|s| s.rollout.answer_tokens as f64 set=|s, v| s.rollout.answer_tokens = v as usize name="answer-tokens" />
+                    <Number draft label="Temperature (0 is greedy)" min=0.0 max=2.0 step="any"
+                        get=|s| s.sampling.temperature.into() set=|s, v| s.sampling.temperature = v as f32 name="temperature" />
+                    <Number draft label="Seed" min=0.0 max=9e15 step="1"
+                        get=|s| s.seed as f64 set=|s, v| { s.seed = v as u64; s.sampling.seed = v as u64; } name="seed" />
+                </fieldset>
+                <fieldset>
+                    <legend>"Writing cards"</legend>
+                    <Choice draft label="Writer" name="writer"
+                        options=&[("answer_first", "Answer first (small models)"), ("json", "JSON (the paper)")]
+                        get=|s| match s.rollout.writer { WriterKind::Json => "json", WriterKind::AnswerFirst => "answer_first" }
+                        set=|s, v| s.rollout.writer = if v == "json" { WriterKind::Json } else { WriterKind::AnswerFirst } />
+                    <Number draft label="Most cards of one write" min=1.0 max=256.0 step="1"
+                        get=|s| s.rollout.max_cards as f64 set=|s, v| s.rollout.max_cards = v as usize name="max-cards" />
+                    <Number draft label="Further wordings of each question" min=0.0 max=8.0 step="1"
+                        get=|s| s.rollout.wordings as f64 set=|s, v| s.rollout.wordings = v as usize name="wordings" />
+                </fieldset>
+                <fieldset>
+                    <legend>"Fast weights"</legend>
+                    <Number draft label="Training steps of one write (0: passes over the cards)" min=0.0 max=1000.0 step="1"
+                        get=|s| s.fast.steps as f64 set=|s, v| s.fast.steps = v as usize name="steps" />
+                    <Number draft label="Adapted layers, counted from the last" min=1.0 max=256.0 step="1"
+                        get=|s| s.fast.layers as f64 set=|s, v| s.fast.layers = v as usize name="layers" />
+                    <Number draft label="Rank" min=1.0 max=64.0 step="1"
+                        get=|s| s.fast.rank as f64 set=|s, v| s.fast.rank = v as usize name="rank" />
+                    <Choice draft label="A from" name="init"
+                        options=&[("svd", "SVD, scaled"), ("plain_v", "SVD, unscaled"), ("random", "Random")]
+                        get=|s| match s.fast.init { Init::Svd => "svd", Init::PlainV => "plain_v", Init::Random => "random" }
+                        set=|s, v| s.fast.init = match v { "plain_v" => Init::PlainV, "random" => Init::Random, _ => Init::Svd } />
+                    <Choice draft label="Optimizer" name="optimizer"
+                        options=&[("adamw", "AdamW"), ("sgd", "SGD")]
+                        get=|s| match s.fast.optimizer { OptimizerKind::Sgd => "sgd", OptimizerKind::Adamw => "adamw" }
+                        set=|s, v| s.fast.optimizer = if v == "sgd" { OptimizerKind::Sgd } else { OptimizerKind::Adamw } />
+                    <Number draft label="Learning rate" min=0.0 max=1.0 step="any"
+                        get=|s| s.fast.learning_rate.into() set=|s, v| s.fast.learning_rate = v as f32 name="learning-rate" />
+                    <Number draft label="Weight of the KL anchor (0: none)" min=0.0 max=100.0 step="any"
+                        get=|s| s.fast.kl_weight.into() set=|s, v| s.fast.kl_weight = v as f32 name="kl-weight" />
+                    <Number draft label="Replay of earlier cards (share of the new ones)" min=0.0 max=10.0 step="any"
+                        get=|s| s.fast.replay.into() set=|s, v| s.fast.replay = v as f32 name="replay" />
+                    <Number draft label="Trust region, ‖ΔW‖ / ‖W‖ (0: none)" min=0.0 max=10.0 step="any"
+                        get=|s| s.fast.trust_region.into() set=|s, v| s.fast.trust_region = v as f32 name="trust-region" />
+                    <label class="check">
+                        <input
+                            type="checkbox"
+                            data-testid="set-gate"
+                            prop:checked=move || draft.with(|s| s.fast.gate)
+                            on:change=move |event| draft.update(|s| s.fast.gate = event_target_checked(&event))
+                        />
+                        "Gate: fast weights only near a learned question"
+                    </label>
+                    <p class="hint">"Other layers, rank or start of A mean other fast weights: they begin again at zero."</p>
+                </fieldset>
+                <div class="row">
+                    <button class="primary" type="submit" data-testid="settings-save">"Use these"</button>
+                    <button type="button" on:click=move |_| close()>"Cancel"</button>
+                </div>
+            </form>
+        </dialog>
+    }
+}
+
+#[component]
+fn Preset(draft: Draft) -> impl IntoView {
+    let chosen = move || {
+        draft.with(|s| match s {
+            s if *s == Settings::small() => "small",
+            s if *s == Settings::paper() => "paper",
+            _ => "own",
+        })
+    };
+    view! {
+        <label class="text">
+            "Preset"
+            <select
+                data-testid="set-preset"
+                prop:value=chosen
+                on:change=move |event| {
+                    if let Ok(preset) = Settings::preset(&event_target_value(&event)) {
+                        draft.set(preset);
+                    }
+                }
+            >
+                <option value="small">"Small: what works on a model of this size"</option>
+                <option value="paper">"Paper: SGD, no gate, no anchor"</option>
+                <option value="own" disabled>"Own"</option>
+            </select>
+        </label>
+    }
+}
+
+#[component]
+fn Number(
+    draft: Draft,
+    label: &'static str,
+    name: &'static str,
+    min: f64,
+    max: f64,
+    step: &'static str,
+    get: fn(&Settings) -> f64,
+    set: fn(&mut Settings, f64),
+) -> impl IntoView {
+    // An f32 shown as f64 would end in digits nobody typed.
+    let shown = move || draft.with(|s| ((get(s) * 1e7).round() / 1e7).to_string());
+    view! {
+        <label class="text">
+            {label}
+            <input
+                type="number"
+                required
+                min=min
+                max=max
+                step=step
+                data-testid=format!("set-{name}")
+                prop:value=shown
+                on:change=move |event| {
+                    if let Ok(value) = event_target_value(&event).parse::<f64>() && (min..=max).contains(&value) {
+                        draft.update(|s| set(s, value));
+                    }
+                }
+            />
+        </label>
+    }
+}
+
+#[component]
+fn Choice(
+    draft: Draft,
+    label: &'static str,
+    name: &'static str,
+    options: &'static [(&'static str, &'static str)],
+    get: fn(&Settings) -> &'static str,
+    set: fn(&mut Settings, &str),
+) -> impl IntoView {
+    let options = options.iter().map(|&(value, text)| view! { <option value=value>{text}</option> }).collect_view();
+    view! {
+        <label class="text">
+            {label}
+            <select
+                data-testid=format!("set-{name}")
+                prop:value=move || draft.with(get)
+                on:change=move |event| draft.update(|s| set(s, &event_target_value(&event)))
+            >
+                {options}
+            </select>
+        </label>
+    }
+}

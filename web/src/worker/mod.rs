@@ -1,0 +1,68 @@
+//! The worker: owns the GPU, the model and the agent.
+
+mod failure;
+mod model_file;
+mod reporter;
+mod service;
+
+use futures::StreamExt as _;
+use futures::channel::mpsc;
+use tmem_core::abort::Abort;
+use wasm_bindgen::prelude::*;
+use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
+
+use crate::protocol::{Action, Command, News};
+use reporter::Reporter;
+use service::Service;
+
+/// Entry of the worker.
+#[wasm_bindgen]
+pub fn worker_main() {
+    console_error_panic_hook::set_once();
+    let scope: DedicatedWorkerGlobalScope = js_sys::global().unchecked_into();
+    let abort = Abort::default();
+    let inbox = listen(&scope, &abort);
+    let reporter = Reporter::new(scope);
+    reporter.send(0, News::Hello);
+    wasm_bindgen_futures::spawn_local(serve(inbox, reporter, abort));
+}
+
+/// A command with its attachment (`undefined` where it has none).
+struct Letter {
+    command: Command,
+    attachment: JsValue,
+}
+
+/// Queues what arrives. Stopping does not queue: it has to overtake the run it stops.
+fn listen(scope: &DedicatedWorkerGlobalScope, abort: &Abort) -> mpsc::UnboundedReceiver<Letter> {
+    let (sender, receiver) = mpsc::unbounded();
+    let abort = abort.clone();
+    let on_message = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
+        let parts = js_sys::Array::from(&event.data());
+        let Some(command) = parts.get(0).as_string().and_then(|text| serde_json::from_str::<Command>(&text).ok())
+        else {
+            gloo::console::error!("the worker got a message it does not understand");
+            return;
+        };
+        if command.action == Action::Stop {
+            abort.abort();
+        }
+        // Stop is queued as well, so that it gets its `Finished`. The receiver lives as long as the worker.
+        let _ = sender.unbounded_send(Letter { command, attachment: parts.get(1) });
+    });
+    scope.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
+    on_message.forget();
+    receiver
+}
+
+async fn serve(mut inbox: mpsc::UnboundedReceiver<Letter>, reporter: Reporter, abort: Abort) {
+    let mut service = Service::new(reporter.clone(), abort.clone());
+    while let Some(Letter { command, attachment }) = inbox.next().await {
+        let run = command.run;
+        abort.clear();
+        if let Err(failure) = service.handle(run, command.action, attachment).await {
+            reporter.send(run, News::Failed(failure));
+        }
+        reporter.send(run, News::Finished);
+    }
+}
