@@ -146,7 +146,7 @@ impl Asker {
 /// The conversation that asks `question` and nothing before it.
 pub(super) fn without_context(settings: &Settings, question: &str) -> Vec<Message> {
     let system = Some(&settings.rollout.system_prompt).filter(|prompt| !prompt.is_empty());
-    system.map(|prompt| Message::system(prompt)).into_iter().chain([Message::user(question)]).collect()
+    system.map(Message::system).into_iter().chain([Message::user(question)]).collect()
 }
 
 fn request(settings: &Settings, question: &str, weights: Weights) -> GenerateRequest {
