@@ -10,6 +10,8 @@ mod attention_backward;
 mod cross_entropy;
 mod embed;
 mod gather_rows;
+#[cfg(test)]
+mod gradient_check;
 mod gradient_norm;
 mod gram;
 mod kl_divergence;
