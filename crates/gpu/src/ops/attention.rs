@@ -1,9 +1,10 @@
 //! Causal attention over the key-value cache.
 
 use super::require;
-use crate::{Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, shader};
+use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, shader};
 
-pub(super) const SHADER: Shader = shader!("attention", include "rows");
+pub(super) const SHADERS: [Shader; 2] =
+    [shader!("attention", include "rows"), shader!("attention_tile", include "rows")];
 
 /// The longest head that the kernel's registers hold.
 const LONGEST_HEAD: usize = 256;
@@ -23,6 +24,10 @@ pub struct Attention<'a> {
     pub out: &'a Buffer,
     /// Logarithm of the sum of the exponentials of the scaled scores, [rows, heads], where it is wanted.
     pub lse: Option<&'a Buffer>,
+    /// Uniform, the number of rows in its first word.
+    pub count: &'a Buffer,
+    /// The most rows that this dispatch is recorded with; decides the variant.
+    pub max_rows: usize,
     /// Query heads, a multiple of `kv_heads`.
     pub heads: usize,
     /// Key and value heads.
@@ -47,18 +52,26 @@ pub fn attention(gpu: &Gpu, args: Attention<'_>) -> Result<Dispatch> {
     require("attention", args.qkv, (heads + 2 * kv_heads) * head_dim)?;
     require("attention", args.cache, 2 * kv_heads * head_dim)?;
     require("attention", args.out, heads * head_dim)?;
-    let constants = [("HEADS", heads as f64), ("KV_HEADS", kv_heads as f64), ("HEAD_DIM", head_dim as f64)];
+    let mut constants = vec![("HEADS", heads as f64), ("KV_HEADS", kv_heads as f64), ("HEAD_DIM", head_dim as f64)];
     let mut buffers = vec![(0, args.qkv), (1, args.cache), (2, args.rows), (3, args.sequences), (4, args.out)];
-    let entry = match args.lse {
-        None => "attention",
-        Some(lse) => {
-            require("attention", lse, heads)?;
-            buffers.push((5, lse));
-            "attention_lse"
+    if let Some(lse) = args.lse {
+        require("attention", lse, heads)?;
+        buffers.push((5, lse));
+    }
+    let (shader, entries, grid) = match (gpu.kind(), args.max_rows) {
+        (AdapterKind::Gpu, _) => (&SHADERS[0], ["attention", "attention_lse"], Grid::over_rows(heads as u32, 1)),
+        (AdapterKind::Cpu, max_rows) => {
+            // Eight invocations: the heads of one row, or 4 rows each of one head.
+            let few = max_rows <= 8;
+            constants.push(("ROWS", if few { 1.0 } else { 4.0 }));
+            buffers.push((6, args.count));
+            let grid =
+                if few { Grid::over_rows(heads.div_ceil(8) as u32, 1) } else { Grid::over_rows(heads as u32, 32) };
+            (&SHADERS[1], ["attention_tile", "attention_tile_lse"], grid)
         }
     };
-    let kernel = gpu.kernel(&SHADER, entry, &constants)?;
-    gpu.bind(&kernel, Grid::over_rows(heads as u32, 1), &buffers)
+    let kernel = gpu.kernel(shader, entries[usize::from(args.lse.is_some())], &constants)?;
+    gpu.bind(&kernel, grid, &buffers)
 }
 
 #[cfg(test)]
@@ -120,7 +133,7 @@ mod tests {
                 let case = Case { heads, kv_heads, dim, qkv, cache, rows, sequences };
                 let (want, want_lse) = twin(&case);
                 let count = case.rows.len();
-                for with_lse in [false, true] {
+                for (with_lse, max_rows) in [(false, count), (true, count), (true, 100)] {
                     let (out, lse) = (gpu.poisoned("out", want.len()), gpu.poisoned("lse", want_lse.len()));
                     let args = Attention {
                         qkv: &gpu.upload(&case.qkv),
@@ -129,6 +142,8 @@ mod tests {
                         sequences: &gpu.upload(&case.sequences),
                         out: &out,
                         lse: with_lse.then_some(&lse),
+                        count: &gpu.count(count),
+                        max_rows,
                         heads,
                         kv_heads,
                         head_dim: dim,

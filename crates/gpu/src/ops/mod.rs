@@ -55,7 +55,8 @@ pub use swiglu_backward::{SwigluBackward, swiglu_backward};
 
 /// Every shader of the crate, for the checks that go over all of them.
 pub const SHADERS: &[Shader] = &[
-    attention::SHADER,
+    attention::SHADERS[0],
+    attention::SHADERS[1],
     attention_backward::SHADER,
     cross_entropy::SHADER,
     embed::SHADERS[0],
