@@ -6,9 +6,12 @@ use std::path::Path;
 
 use support::ByHeart;
 use tmem_core::abort::Abort;
-use tmem_core::settings::Settings;
+use tmem_core::fast::WriteOutcome;
+use tmem_core::message::Message;
+use tmem_core::rollout::Agent;
+use tmem_core::settings::{Settings, WriterKind};
 use tmem_eval::data::{Controls, Conversation, DataFile, Fact, KeyedQuestion};
-use tmem_eval::probe::{Kind, Probe, ProbeError, Progress, StageReport};
+use tmem_eval::probe::{CardSource, Kind, Probe, ProbeError, Progress, StageReport};
 
 fn conversation(name: &str, facts: &[(&str, &str, &str)]) -> Conversation {
     let fact = |&(question, answer, key): &(&str, &str, &str)| Fact {
@@ -39,16 +42,19 @@ fn controls() -> Controls {
     }
 }
 
-fn run(settings: &Settings, policy: &mut ByHeart, abort: &Abort) -> Result<Vec<StageReport>, ProbeError> {
+fn run(settings: Settings, policy: ByHeart, abort: &Abort) -> (Agent<ByHeart>, Result<Vec<StageReport>, ProbeError>) {
     let (conversations, controls) = (two_conversations(), controls());
-    let probe = Probe { conversations: &conversations, controls: &controls, settings, batch: 4 };
-    pollster::block_on(probe.run(policy, &mut |_| {}, abort))
+    let probe = Probe { conversations: &conversations, controls: &controls, cards: CardSource::Oracle, batch: 4 };
+    let mut agent = Agent::new(policy, settings);
+    let stages = pollster::block_on(probe.run(&mut agent, &mut |_| {}, abort));
+    (agent, stages)
 }
 
 #[test]
 fn figures_are_those_of_the_answers() {
-    let mut policy = ByHeart { base: vec![("Capital of France?", "It is Paris.")], ..ByHeart::default() };
-    let stages = run(&Settings::small(), &mut policy, &Abort::default()).unwrap();
+    let policy = ByHeart { base: vec![("Capital of France?", "It is Paris.")], ..ByHeart::default() };
+    let (agent, stages) = run(Settings::small(), policy, &Abort::default());
+    let (stages, policy) = (stages.unwrap(), agent.policy());
     assert_eq!(stages.iter().map(|s| s.after.as_str()).collect::<Vec<_>>(), ["one", "two"]);
 
     let last = &stages[1];
@@ -80,7 +86,7 @@ fn figures_are_those_of_the_answers() {
 
 #[test]
 fn without_a_gate_both_figures_are_the_same() {
-    let stages = run(&Settings::paper(), &mut ByHeart::default(), &Abort::default()).unwrap();
+    let stages = run(Settings::paper(), ByHeart::default(), &Abort::default()).1.unwrap();
     for stage in stages {
         assert_eq!(stage.controls, stage.ungated.controls);
         assert_eq!(stage.conversations, stage.ungated.conversations);
@@ -90,7 +96,7 @@ fn without_a_gate_both_figures_are_the_same() {
 
 #[test]
 fn the_report_survives_json() {
-    let stages = run(&Settings::small(), &mut ByHeart::default(), &Abort::default()).unwrap();
+    let stages = run(Settings::small(), ByHeart::default(), &Abort::default()).1.unwrap();
     let json = serde_json::to_value(&stages[0]).unwrap();
     assert!(json["conversations"][0]["trained"]["contains"].is_number());
     assert!(json["conversations"][0]["held_out"]["f1"].is_number());
@@ -107,8 +113,47 @@ fn the_report_survives_json() {
 fn an_abort_ends_the_probe() {
     let abort = Abort::default();
     abort.abort();
-    let outcome = run(&Settings::small(), &mut ByHeart::default(), &abort);
+    let (agent, outcome) = run(Settings::small(), ByHeart::default(), &abort);
     assert!(matches!(outcome, Err(ProbeError::Aborted)));
+    assert!(agent.cards().is_empty());
+}
+
+#[test]
+fn a_write_that_fails_is_reported_and_the_probe_goes_on() {
+    let policy = ByHeart { diverges: true, ..ByHeart::default() };
+    let stages = run(Settings::small(), policy, &Abort::default()).1.unwrap();
+    assert!(matches!(stages[1].write.outcomes[..], [WriteOutcome::RolledBack { .. }]));
+    assert!(stages[1].write.warnings[0].contains("inf"), "{:?}", stages[1].write.warnings);
+    assert_eq!(stages[1].conversations[0].trained.contains, 0.0);
+}
+
+#[test]
+fn own_cards_come_from_the_transcript_through_the_writer() {
+    let mut conversation = conversation("one", &[("My dog?", "Your dog is Rex.", "Rex")]);
+    conversation.transcript = vec![
+        Message::assistant("Hello!"),
+        Message::user("My dog is Rex."),
+        Message::assistant("Noted!"),
+        Message::user("Bye."),
+    ];
+    let mut settings = Settings::small();
+    settings.rollout.writer = WriterKind::Json;
+    settings.rollout.wordings = 0;
+    let writer = r#"[{"instruction": "My dog?", "output": "Rex"}, {"instruction": "My cat?", "output": "Tom"}]"#;
+    let mut agent = Agent::new(ByHeart { writer, ..ByHeart::default() }, settings);
+    let (mut conversations, controls) = ([conversation], controls());
+    let probe = Probe { conversations: &conversations, controls: &controls, cards: CardSource::Own, batch: 8 };
+    let stages = pollster::block_on(probe.run(&mut agent, &mut |_| {}, &Abort::default())).unwrap();
+    let write = &stages[0].write;
+    assert_eq!(write.cards.iter().map(|c| c.answer.as_str()).collect::<Vec<_>>(), ["Rex"]);
+    assert_eq!((write.cards[0].source_turn, write.dropped), (Some(0), 1), "Tom is not in the transcript");
+    assert_eq!(stages[0].conversations[0].trained.contains, 1.0);
+    assert!(agent.state().context.is_empty());
+
+    conversations[0].transcript.clear();
+    let probe = Probe { conversations: &conversations, controls: &controls, cards: CardSource::Own, batch: 8 };
+    let outcome = pollster::block_on(probe.run(&mut agent, &mut |_| {}, &Abort::default()));
+    assert!(outcome.unwrap_err().to_string().contains("`one` has no transcript"));
 }
 
 /// The shared files are not part of the repository; their absence is said, not hidden.
@@ -124,16 +169,16 @@ fn the_shared_conversation_and_controls_are_readable() {
     let controls = Controls::load(&controls).unwrap();
     assert_eq!((conversation.facts.len(), conversation.transcript.len()), (15, 30));
     assert!(conversation.oracle_cards(0).iter().all(|card| card.source_turn.is_some()));
-    let mut policy = ByHeart::default();
+    let mut agent = Agent::new(ByHeart::default(), Settings::small());
     let mut asked = 0;
     let conversations = [conversation];
-    let probe = Probe { conversations: &conversations, controls: &controls, settings: &Settings::small(), batch: 32 };
+    let probe = Probe { conversations: &conversations, controls: &controls, cards: CardSource::Oracle, batch: 32 };
     let mut progress = |event: Progress<'_>| {
         if let Progress::Asking { done, .. } = event {
             asked = done;
         }
     };
-    let stages = pollster::block_on(probe.run(&mut policy, &mut progress, &Abort::default())).unwrap();
+    let stages = pollster::block_on(probe.run(&mut agent, &mut progress, &Abort::default())).unwrap();
     assert_eq!(stages[0].conversations[0].trained.contains, 1.0);
     // 15 questions, 30 held-out wordings, 13 of general knowledge, 7 unknown: each three times.
     assert_eq!(asked, 3 * (15 + 30 + 13 + 7));

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tmem_core::card::Card;
-use tmem_core::message::Message;
+use tmem_core::message::{Message, Role};
 
 use super::{DataFile, check_keys, not_blank};
 
@@ -39,12 +39,17 @@ pub struct Fact {
 }
 
 impl Conversation {
+    /// The transcript as (what the person said, what was answered); the answer is empty where there was none.
+    pub fn turns(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.transcript.iter().enumerate().filter(|(_, message)| message.role == Role::User).map(|(i, message)| {
+            let reply = self.transcript.get(i + 1).filter(|next| next.role == Role::Assistant);
+            (message.content.as_str(), reply.map_or("", |reply| reply.content.as_str()))
+        })
+    }
+
     /// The cards a perfect writer would write: one per fact, with its wordings. Ids count up from `first_id`.
     pub fn oracle_cards(&self, first_id: u64) -> Vec<Card> {
-        let turn_of = |fact: &Fact| {
-            let users = self.transcript.iter().filter(|m| m.role == tmem_core::message::Role::User);
-            users.into_iter().position(|m| m.content == fact.user_turn)
-        };
+        let turn_of = |fact: &Fact| self.turns().position(|(user, _)| user == fact.user_turn);
         let card = |(id, fact): (u64, &Fact)| Card {
             id,
             question: fact.question.clone(),

@@ -2,12 +2,14 @@
 //! far is asked for without any context, and controls show what the writing damaged.
 
 mod ask;
+mod record;
 mod report;
 mod run;
 mod score;
 
 use serde::{Deserialize, Serialize};
 use tmem_core::message::Message;
+use tmem_core::rollout::AgentError;
 use tmem_core::rollout::policy::{Policy, PolicyError, Weights};
 
 pub use ask::{Asked, Kind, Reply};
@@ -56,10 +58,22 @@ pub enum ProbeError {
     /// The model failed.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// The rollout could not go on.
+    #[error(transparent)]
+    Agent(AgentError),
     /// Stopped from outside.
     #[error("stopped")]
     Aborted,
     /// A conversation without the part this probe needs.
     #[error("conversation `{0}` has no transcript to read: use its oracle cards, or give a file with one")]
     NoTranscript(String),
+}
+
+impl From<AgentError> for ProbeError {
+    fn from(error: AgentError) -> Self {
+        match error {
+            AgentError::Aborted => Self::Aborted,
+            other => Self::Agent(other),
+        }
+    }
 }

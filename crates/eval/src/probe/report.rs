@@ -110,6 +110,8 @@ pub struct WriteSummary {
     pub delta: DeltaId,
     /// The cards written in this stage.
     pub cards: Vec<Card>,
+    /// Items the writer wrote that were not learned.
+    pub dropped: usize,
     /// What the rollout warned of.
     pub warnings: Vec<String>,
 }

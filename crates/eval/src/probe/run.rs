@@ -3,25 +3,25 @@
 use std::time::Instant;
 
 use tmem_core::abort::Abort;
-use tmem_core::card::Card;
-use tmem_core::fast::{StepReport, WriteOutcome, WriteReport};
 use tmem_core::rollout::policy::Weights;
+use tmem_core::rollout::{Agent, AgentError, Event};
 use tmem_core::settings::Settings;
 
 use super::ask::{Asker, Question, without_context};
+use super::record::Recorder;
 use super::score::figures;
-use super::{Asked, Kind, ProbeError, Seconds, StageReport, Subject, Tokens, WriteSummary};
+use super::{Asked, CardSource, Kind, ProbeError, Seconds, StageReport, Subject, Tokens, WriteSummary};
 use crate::data::{Controls, Conversation};
 
-/// What a probe is about.
+/// What a probe is about. The settings are those of its agent.
 #[derive(Debug, Clone, Copy)]
 pub struct Probe<'a> {
     /// The conversations, in the order they are written.
     pub conversations: &'a [Conversation],
     /// The controls, asked after each conversation.
     pub controls: &'a Controls,
-    /// All settings.
-    pub settings: &'a Settings,
+    /// Who writes the cards.
+    pub cards: CardSource,
     /// Questions asked at once.
     pub batch: usize,
 }
@@ -36,8 +36,8 @@ pub enum Progress<'a> {
         /// Its name.
         name: &'a str,
     },
-    /// One training step was taken.
-    Step(&'a StepReport),
+    /// The rollout has news.
+    Rollout(&'a Event),
     /// Answers to questions, counting each choice of weights.
     Asking {
         /// Answers given.
@@ -50,50 +50,44 @@ pub enum Progress<'a> {
 }
 
 impl Probe<'_> {
-    /// Writes each conversation and asks after each. Starts from Δ = 0.
+    /// Resets the agent, then writes each conversation and asks after each.
     ///
     /// # Errors
-    /// [`ProbeError`].
+    /// [`ProbeError`]. A write that fails is no error: the stage says how it ended and what is known nevertheless.
     pub async fn run<S: Subject>(
         &self,
-        subject: &mut S,
+        agent: &mut Agent<S>,
         progress: &mut dyn FnMut(Progress<'_>),
         abort: &Abort,
     ) -> Result<Vec<StageReport>, ProbeError> {
-        subject.reset().await?;
+        agent.reset(&mut |_| {}).await?;
+        let settings = agent.settings().clone();
         let mut asker = Asker::default();
-        let mut learned: Vec<Card> = Vec::new();
         let mut stages = Vec::new();
         for (index, conversation) in self.conversations.iter().enumerate() {
             progress(Progress::Stage { index, name: &conversation.name });
-            let before = subject.usage();
-            let mut seconds = Seconds::default();
-            let cards = conversation.oracle_cards(learned.len() as u64);
-            let began = Instant::now();
-            let report = subject.learn(&cards, &learned, &mut |step| progress(Progress::Step(step)), abort).await?;
-            seconds.training = began.elapsed().as_secs_f64();
-            if report.outcome == WriteOutcome::Aborted {
-                return Err(ProbeError::Aborted);
+            let before = agent.policy().usage();
+            let mut recorder = Recorder::default();
+            let mut observe = |event: Event| {
+                recorder.record(&event);
+                progress(Progress::Rollout(&event));
+            };
+            match self.write(agent, conversation, &mut observe, abort).await {
+                Err(ProbeError::Agent(AgentError::NotLearned { reason })) => recorder.warn(&reason),
+                outcome => outcome?,
             }
-            learned.extend(cards.iter().cloned());
-            let write = WriteSummary { cards, ..summary(std::slice::from_ref(&report)) };
+            let (write, mut seconds) = recorder.finish(agent.policy().delta());
 
             let began = Instant::now();
             let written = &self.conversations[..=index];
             let questions = questions(written, self.controls);
-            let answers = asker
-                .ask(
-                    subject,
-                    self.settings,
-                    questions,
-                    self.batch,
-                    &mut |done, all| progress(Progress::Asking { done, all }),
-                    abort,
-                )
-                .await?;
+            let mut asking = |done, all| progress(Progress::Asking { done, all });
+            let subject = agent.policy_mut();
+            let answers = asker.ask(subject, &settings, questions, self.batch, &mut asking, abort).await?;
             progress(Progress::Measuring);
-            let kl = self.kl(subject, Weights::Fast).await?;
-            let kl_ungated = if self.settings.fast.gate { self.kl(subject, Weights::FastUngated).await? } else { kl };
+            let kl = self.kl(subject, &settings, Weights::Fast).await?;
+            let kl_ungated =
+                if settings.fast.gate { self.kl(subject, &settings, Weights::FastUngated).await? } else { kl };
             seconds.answering = began.elapsed().as_secs_f64();
             let after = subject.usage();
             let tokens = Tokens {
@@ -105,13 +99,48 @@ impl Probe<'_> {
         Ok(stages)
     }
 
+    /// Writes a conversation into the fast weights and leaves the context empty.
+    async fn write<S: Subject>(
+        &self,
+        agent: &mut Agent<S>,
+        conversation: &Conversation,
+        observe: &mut dyn FnMut(Event),
+        abort: &Abort,
+    ) -> Result<(), ProbeError> {
+        match self.cards {
+            CardSource::Oracle => {
+                agent.learn(&conversation.oracle_cards(0), observe, abort).await?;
+            }
+            CardSource::Own => {
+                let mut turns = conversation.turns().peekable();
+                if turns.peek().is_none() {
+                    return Err(ProbeError::NoTranscript(conversation.name.clone()));
+                }
+                for (user, assistant) in turns {
+                    agent.feed(user, assistant, observe, abort).await?;
+                }
+                // What the budget has not yet triggered.
+                if !agent.state().context.is_empty() {
+                    agent.write_now(observe, abort).await?;
+                }
+            }
+        }
+        agent.clear_context(observe);
+        Ok(())
+    }
+
     /// Mean KL to the frozen twin over the neutral prompts; `None` where there are none.
-    async fn kl<S: Subject>(&self, subject: &mut S, weights: Weights) -> Result<Option<f64>, ProbeError> {
+    async fn kl<S: Subject>(
+        &self,
+        subject: &mut S,
+        settings: &Settings,
+        weights: Weights,
+    ) -> Result<Option<f64>, ProbeError> {
         let prompts = &self.controls.neutral_prompts;
         if prompts.is_empty() {
             return Ok(None);
         }
-        let prompts: Vec<_> = prompts.iter().map(|prompt| without_context(self.settings, prompt)).collect();
+        let prompts: Vec<_> = prompts.iter().map(|prompt| without_context(settings, prompt)).collect();
         let values = subject.kl_to_frozen(&prompts, weights).await?;
         Ok(Some(values.iter().map(|&kl| f64::from(kl)).sum::<f64>() / values.len().max(1) as f64))
     }
@@ -139,21 +168,6 @@ fn stage(
         tokens,
         peak_gpu_bytes,
         answers,
-    }
-}
-
-/// All writes of a stage in one.
-fn summary(reports: &[WriteReport]) -> WriteSummary {
-    let steps = || reports.iter().flat_map(|report| &report.steps);
-    WriteSummary {
-        outcomes: reports.iter().map(|report| report.outcome.clone()).collect(),
-        losses: steps().map(|step| step.loss).collect(),
-        kl: steps().map(|step| step.kl).collect(),
-        norms: reports.last().map(|report| report.norms.clone()).unwrap_or_default(),
-        pairs: reports.iter().map(|report| report.pairs).sum(),
-        trust_region_hits: reports.iter().map(|report| report.trust_region_hits).sum(),
-        delta: reports.last().map(|report| report.delta.clone()).unwrap_or_default(),
-        ..WriteSummary::default()
     }
 }
 

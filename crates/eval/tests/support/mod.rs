@@ -17,6 +17,10 @@ pub(crate) struct ByHeart {
     pub(crate) cards: Vec<Card>,
     pub(crate) replayed: Vec<usize>,
     pub(crate) batches: Vec<usize>,
+    /// What it says when it is given room for cards.
+    pub(crate) writer: &'static str,
+    /// Whether every write diverges.
+    pub(crate) diverges: bool,
     pub(crate) version: u64,
     pub(crate) usage: Usage,
 }
@@ -52,7 +56,8 @@ impl Policy for ByHeart {
         let mut generations = Vec::new();
         for (i, request) in requests.iter().enumerate() {
             let question = request.messages.last().map_or("", |m| m.content.as_str());
-            let text = self.answer(question, request.weights);
+            let writing = request.max_tokens > 100;
+            let text = if writing { self.writer.to_owned() } else { self.answer(question, request.weights) };
             observe(i, &text);
             self.usage.tokens_read += 10;
             self.usage.tokens_generated += 3;
@@ -81,6 +86,11 @@ impl Policy for ByHeart {
         observe: &mut dyn FnMut(&StepReport),
         abort: &Abort,
     ) -> Result<WriteReport, PolicyError> {
+        if self.diverges {
+            let outcome = WriteOutcome::RolledBack { reason: "the loss is inf".to_owned() };
+            let (steps, norms, delta) = (Vec::new(), Vec::new(), self.delta());
+            return Ok(WriteReport { outcome, steps, norms, delta, pairs: 0, trust_region_hits: 0 });
+        }
         self.cards.extend_from_slice(cards);
         self.replayed.push(replay.len());
         self.version += 1;
