@@ -1,7 +1,5 @@
 //! Every setting of a run, its presets, and setting one by name.
 
-mod assign;
-
 use serde::{Deserialize, Serialize};
 
 use crate::rollout::policy::Sampling;
