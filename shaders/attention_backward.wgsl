@@ -17,6 +17,8 @@ override KV_HEADS: u32;
 override GROUP: u32;
 override HEAD_DIM: u32;
 override SCALE: f32;
+// Query heads of one key head that an invocation of queries_by_lane takes together: 1, 2 or 3.
+override SHARED: u32 = 1u;
 
 @group(0) @binding(0) var<storage, read> qkv: array<f32>;
 @group(0) @binding(1) var<storage, read> kv: array<f32>;
@@ -100,23 +102,56 @@ fn store4(at: u32, value: vec4<f32>) {
     dqkv[at + 3u] = value.w;
 }
 
+fn sum4(v: vec4<f32>) -> f32 {
+    return (v.x + v.y) + (v.z + v.w);
+}
+
+// Probability and gradient of a score from q·k, do·v, (lse, D).
+fn weigh(score: vec4<f32>, dp: vec4<f32>, stat: vec2<f32>, seen: bool) -> vec2<f32> {
+    let p = select(0.0, exp(SCALE * sum4(score) - stat.x), seen);
+    return vec2(p, SCALE * p * (sum4(dp) - stat.y));
+}
+
 @compute @workgroup_size(LANES)
 fn queries_by_lane(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let head = group.x;
+    // The heads of one invocation share their key head. They stand in three sets of variables, not in an array:
+    // emulated adapters keep only what is indexed by constants in registers.
+    let head = group.x * SHARED;
     let key_head = head / GROUP;
     let first = group.y * LANES;
     let row = min(first + lane, count.x - 1u);
     let mine = keys_of(row);
-    let stat = stats[row * GROUP * KV_HEADS + head];
-    var q: array<vec4<f32>, LARGEST>;
-    var g: array<vec4<f32>, LARGEST>;
-    var dq: array<vec4<f32>, LARGEST>;
+    let stat_at = row * GROUP * KV_HEADS + head;
+    let stat0 = stats[stat_at];
+    let stat1 = stats[stat_at + SHARED / 2u];
+    let stat2 = stats[stat_at + SHARED - 1u];
+    var q0: array<vec4<f32>, LARGEST>;
+    var q1: array<vec4<f32>, LARGEST>;
+    var q2: array<vec4<f32>, LARGEST>;
+    var g0: array<vec4<f32>, LARGEST>;
+    var g1: array<vec4<f32>, LARGEST>;
+    var g2: array<vec4<f32>, LARGEST>;
+    var dq0: array<vec4<f32>, LARGEST>;
+    var dq1: array<vec4<f32>, LARGEST>;
+    var dq2: array<vec4<f32>, LARGEST>;
+    let q_at = qkv_at(row, head);
+    let g_at = upstream_at(row, head);
     for (var i = 0u; i < HEAD_DIM / 4u; i++) {
-        q[i] = qkv4(qkv_at(row, head) + 4u * i);
-        g[i] = upstream4(upstream_at(row, head) + 4u * i);
-        dq[i] = vec4(0.0);
+        q0[i] = qkv4(q_at + 4u * i);
+        g0[i] = upstream4(g_at + 4u * i);
+        dq0[i] = vec4(0.0);
+        if SHARED > 1u {
+            q1[i] = qkv4(q_at + HEAD_DIM + 4u * i);
+            g1[i] = upstream4(g_at + HEAD_DIM + 4u * i);
+            dq1[i] = vec4(0.0);
+        }
+        if SHARED > 2u {
+            q2[i] = qkv4(q_at + 2u * HEAD_DIM + 4u * i);
+            g2[i] = upstream4(g_at + 2u * HEAD_DIM + 4u * i);
+            dq2[i] = vec4(0.0);
+        }
     }
-    // The keys that any of the 8 rows sees: the same loop for all of them, so that a key is read once.
+    // The keys that any of the 8 rows sees: the same loop for all of them.
     var all = keys_of(first);
     for (var i = 1u; i < LANES; i++) {
         let other = keys_of(min(first + i, count.x - 1u));
@@ -138,72 +173,128 @@ fn queries_by_lane(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
         let j = select(all.start + n - prefix_length, all.prefix_start + n, in_prefix);
         let low = select(mine.start, mine.prefix_start, in_prefix);
         let high = select(mine.end, mine.prefix_end, in_prefix);
+        let seen = j >= low && j < high;
         let k_at = kv_at(j, key_head);
         let v_at = kv_at(j, KV_HEADS + key_head);
-        var score = vec4(0.0);
-        var dp = vec4(0.0);
+        var score0 = vec4(0.0);
+        var score1 = vec4(0.0);
+        var score2 = vec4(0.0);
+        var dp0 = vec4(0.0);
+        var dp1 = vec4(0.0);
+        var dp2 = vec4(0.0);
+        var k: array<vec4<f32>, LARGEST>;
         for (var i = 0u; i < HEAD_DIM / 4u; i++) {
-            score += q[i] * kv4(k_at + 4u * i);
-            dp += g[i] * kv4(v_at + 4u * i);
+            k[i] = kv4(k_at + 4u * i);
+            let v = kv4(v_at + 4u * i);
+            score0 += q0[i] * k[i];
+            dp0 += g0[i] * v;
+            if SHARED > 1u {
+                score1 += q1[i] * k[i];
+                dp1 += g1[i] * v;
+            }
+            if SHARED > 2u {
+                score2 += q2[i] * k[i];
+                dp2 += g2[i] * v;
+            }
         }
-        let s = (score.x + score.y) + (score.z + score.w);
-        let p = select(0.0, exp(SCALE * s - stat.x), j >= low && j < high);
-        let ds = SCALE * p * ((dp.x + dp.y) + (dp.z + dp.w) - stat.y);
+        let ds0 = weigh(score0, dp0, stat0, seen).y;
+        let ds1 = weigh(score1, dp1, stat1, seen).y;
+        let ds2 = weigh(score2, dp2, stat2, seen).y;
         for (var i = 0u; i < HEAD_DIM / 4u; i++) {
-            dq[i] += ds * kv4(k_at + 4u * i);
+            dq0[i] += ds0 * k[i];
+            if SHARED > 1u {
+                dq1[i] += ds1 * k[i];
+            }
+            if SHARED > 2u {
+                dq2[i] += ds2 * k[i];
+            }
         }
     }
     if first + lane < count.x {
         for (var i = 0u; i < HEAD_DIM / 4u; i++) {
-            store4(qkv_at(row, head) + 4u * i, dq[i]);
+            store4(q_at + 4u * i, dq0[i]);
+            if SHARED > 1u {
+                store4(q_at + HEAD_DIM + 4u * i, dq1[i]);
+            }
+            if SHARED > 2u {
+                store4(q_at + 2u * HEAD_DIM + 4u * i, dq2[i]);
+            }
         }
     }
 }
 
 @compute @workgroup_size(LANES)
 fn keys_by_lane(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    // An invocation takes two keys, 8 rows apart, so that a query read once serves both.
     let key_head = group.x;
-    let first = group.y * LANES;
-    let j = min(first + lane, count.x - 1u);
-    var k: array<vec4<f32>, LARGEST>;
-    var v: array<vec4<f32>, LARGEST>;
-    var dk: array<vec4<f32>, LARGEST>;
-    var dv: array<vec4<f32>, LARGEST>;
+    let first = group.y * 2u * LANES;
+    let last = count.x - 1u;
+    let j0 = min(first + lane, last);
+    let j1 = min(first + LANES + lane, last);
+    var k0: array<vec4<f32>, LARGEST>;
+    var k1: array<vec4<f32>, LARGEST>;
+    var v0: array<vec4<f32>, LARGEST>;
+    var v1: array<vec4<f32>, LARGEST>;
+    var dk0: array<vec4<f32>, LARGEST>;
+    var dk1: array<vec4<f32>, LARGEST>;
+    var dv0: array<vec4<f32>, LARGEST>;
+    var dv1: array<vec4<f32>, LARGEST>;
     for (var i = 0u; i < HEAD_DIM / 4u; i++) {
-        k[i] = kv4(kv_at(j, key_head) + 4u * i);
-        v[i] = kv4(kv_at(j, KV_HEADS + key_head) + 4u * i);
-        dk[i] = vec4(0.0);
-        dv[i] = vec4(0.0);
+        k0[i] = kv4(kv_at(j0, key_head) + 4u * i);
+        k1[i] = kv4(kv_at(j1, key_head) + 4u * i);
+        v0[i] = kv4(kv_at(j0, KV_HEADS + key_head) + 4u * i);
+        v1[i] = kv4(kv_at(j1, KV_HEADS + key_head) + 4u * i);
+        dk0[i] = vec4(0.0);
+        dk1[i] = vec4(0.0);
+        dv0[i] = vec4(0.0);
+        dv1[i] = vec4(0.0);
     }
     var end = 0u;
-    for (var i = 0u; i < LANES; i++) {
-        end = max(end, query_end[min(first + i, count.x - 1u)]);
+    for (var i = 0u; i < 2u * LANES; i++) {
+        end = max(end, query_end[min(first + i, last)]);
     }
     for (var t = first; t < min(end, count.x); t++) {
-        let seen = sees(keys_of(t), j);
+        let keys = keys_of(t);
+        let seen0 = sees(keys, j0);
+        let seen1 = sees(keys, j1);
         for (var h = key_head * GROUP; h < (key_head + 1u) * GROUP; h++) {
             let q_at = qkv_at(t, h);
             let g_at = upstream_at(t, h);
             let stat = stats[t * GROUP * KV_HEADS + h];
-            var score = vec4(0.0);
-            var dp = vec4(0.0);
+            var q: array<vec4<f32>, LARGEST>;
+            var g: array<vec4<f32>, LARGEST>;
+            var score0 = vec4(0.0);
+            var score1 = vec4(0.0);
+            var dp0 = vec4(0.0);
+            var dp1 = vec4(0.0);
             for (var i = 0u; i < HEAD_DIM / 4u; i++) {
-                score += k[i] * qkv4(q_at + 4u * i);
-                dp += v[i] * upstream4(g_at + 4u * i);
+                q[i] = qkv4(q_at + 4u * i);
+                g[i] = upstream4(g_at + 4u * i);
+                score0 += k0[i] * q[i];
+                score1 += k1[i] * q[i];
+                dp0 += v0[i] * g[i];
+                dp1 += v1[i] * g[i];
             }
-            let s = (score.x + score.y) + (score.z + score.w);
-            let p = select(0.0, exp(SCALE * s - stat.x), seen);
-            let ds = SCALE * p * ((dp.x + dp.y) + (dp.z + dp.w) - stat.y);
+            let weight0 = weigh(score0, dp0, stat, seen0);
+            let weight1 = weigh(score1, dp1, stat, seen1);
             for (var i = 0u; i < HEAD_DIM / 4u; i++) {
-                dk[i] += ds * qkv4(q_at + 4u * i);
-                dv[i] += p * upstream4(g_at + 4u * i);
+                dk0[i] += weight0.y * q[i];
+                dk1[i] += weight1.y * q[i];
+                dv0[i] += weight0.x * g[i];
+                dv1[i] += weight1.x * g[i];
             }
         }
     }
-    if first + lane < count.x {
-        for (var i = 0u; i < HEAD_DIM / 4u; i++) {
-            store4(qkv_at(j, GROUP * KV_HEADS + key_head) + 4u * i, dk[i]);
-            store4(qkv_at(j, (GROUP + 1u) * KV_HEADS + key_head) + 4u * i, dv[i]);
+    for (var i = 0u; i < HEAD_DIM / 4u; i++) {
+        let k_head = GROUP * KV_HEADS + key_head;
+        let v_head = k_head + KV_HEADS;
+        if first + lane <= last {
+            store4(qkv_at(j0, k_head) + 4u * i, dk0[i]);
+            store4(qkv_at(j0, v_head) + 4u * i, dv0[i]);
+        }
+        if first + LANES + lane <= last {
+            store4(qkv_at(j1, k_head) + 4u * i, dk1[i]);
+            store4(qkv_at(j1, v_head) + 4u * i, dv1[i]);
         }
     }
 }

@@ -71,9 +71,9 @@ pub fn attention_backward(gpu: &Gpu, args: AttentionBackward<'_>) -> Result<[Dis
     let prepare = gpu.kernel(&SHADER, "prepare", &constants)?;
     let inputs = [(2, args.stats), (3, args.upstream), (9, args.lse), (10, args.o)];
     let prepare = gpu.bind(&prepare, Grid::over_rows(heads.div_ceil(64) as u32, 1), &inputs)?;
-    let (queries, keys, rows_per_group) = match gpu.kind() {
-        AdapterKind::Cpu => ("queries_by_lane", "keys_by_lane", 8),
-        AdapterKind::Gpu => ("query_per_workgroup", "key_per_workgroup", 1),
+    let (queries, keys, rows_per_group, keys_per_group) = match gpu.kind() {
+        AdapterKind::Cpu => ("queries_by_lane", "keys_by_lane", 8, 16),
+        AdapterKind::Gpu => ("query_per_workgroup", "key_per_workgroup", 1, 1),
     };
     let buffers = [
         (0, args.qkv),
@@ -90,10 +90,18 @@ pub fn attention_backward(gpu: &Gpu, args: AttentionBackward<'_>) -> Result<[Dis
     // to a row needs no count.
     let of_queries: Vec<_> =
         buffers.into_iter().filter(|&(binding, _)| binding != 7 && (binding != 8 || rows_per_group > 1)).collect();
-    let queries = gpu.kernel(&SHADER, queries, &constants)?;
-    let queries = gpu.bind(&queries, Grid::over_rows(heads as u32, rows_per_group), &of_queries)?;
+    // Query heads taken together, so that a key read once serves all of them.
+    let group = heads / kv_heads;
+    let together = match gpu.kind() {
+        AdapterKind::Cpu => [3, 2, 1].into_iter().find(|&n| group.is_multiple_of(n)).unwrap_or(1),
+        AdapterKind::Gpu => 1,
+    };
+    let mut of_query_kernel = constants.to_vec();
+    of_query_kernel.push(("SHARED", together as f64));
+    let queries = gpu.kernel(&SHADER, queries, &of_query_kernel)?;
+    let queries = gpu.bind(&queries, Grid::over_rows((heads / together) as u32, rows_per_group), &of_queries)?;
     let keys = gpu.kernel(&SHADER, keys, &constants)?;
-    let keys = gpu.bind(&keys, Grid::over_rows(kv_heads as u32, rows_per_group), &buffers)?;
+    let keys = gpu.bind(&keys, Grid::over_rows(kv_heads as u32, keys_per_group), &buffers)?;
     Ok([prepare, queries, keys])
 }
 
@@ -155,7 +163,7 @@ mod tests {
                 (5, &[3, 1, 7], 3, 1, 8),
                 (0, &[9, 2, 17], 4, 2, 36),
                 (11, &[70, 5, 1, 3], 9, 3, 64),
-                (3, &[6], 1, 1, 132),
+                (3, &[6], 1, 1, 68),
             ];
             for (prefix, lengths, heads, kv_heads, dim) in shapes {
                 let batch = PackedBatch::new(prefix, lengths);
