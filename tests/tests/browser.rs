@@ -14,7 +14,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// The small page in `fixtures/webgpu`, served like the real one.
 fn open_fixture() -> Result<(Server, Browser)> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/webgpu");
-    let server = Server::start(&ServerOptions { page, model: None, port: 0 })?;
+    let server = Server::start(&ServerOptions { page, ..ServerOptions::default() })?;
     let mut browser = Browser::launch()?;
     browser.open(&server.url())?;
     browser.wait_for("the worker's report", "window.report", LIMIT)?;

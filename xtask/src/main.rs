@@ -86,7 +86,12 @@ fn demo(port: u16, model: Option<PathBuf>, no_open: bool, dev: bool) -> Result<(
     let model = tmem_fetch::ensure_model(model.as_deref())?;
     let built = web::build(WebProfile::dev_if(dev))?;
     println!("{built}");
-    let server = Server::start(&ServerOptions { page: web::dist_folder(), model: Some(model), port })?;
+    let server = Server::start(&ServerOptions {
+        page: web::dist_folder(),
+        model: Some(model),
+        port,
+        ..ServerOptions::default()
+    })?;
     println!("\n  tmem is at {}\n  Ctrl-C stops it. Nothing you type leaves this machine.\n", server.url());
     if !no_open && shell::has_display() {
         open::that_detached(server.url()).context("cannot open a browser; open the address above by hand")?;

@@ -25,7 +25,7 @@ fn site() -> Site {
     fs::write(folder.path().join("secret.txt"), "secret").unwrap();
     let model = folder.path().join("tiny.gguf");
     fs::write(&model, "0123456789").unwrap();
-    let server = Server::start(&ServerOptions { page, model: Some(model), port: 0 }).unwrap();
+    let server = Server::start(&ServerOptions { page, model: Some(model), ..ServerOptions::default() }).unwrap();
     Site { server, _folder: folder }
 }
 
@@ -91,14 +91,14 @@ fn a_busy_port_is_explained() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("index.html"), "").unwrap();
     let port = site.server.address().port();
-    let options = ServerOptions { page: folder.path().to_owned(), model: None, port };
+    let options = ServerOptions { page: folder.path().to_owned(), port, ..ServerOptions::default() };
     let message = Server::start(&options).unwrap_err().to_string();
     assert!(message.contains(&format!("port {port} is in use")) && message.contains("--port"), "{message}");
 }
 
 #[test]
 fn a_page_that_is_not_built_is_explained() {
-    let options = ServerOptions { page: "/nowhere".into(), model: None, port: 0 };
+    let options = ServerOptions { page: "/nowhere".into(), ..ServerOptions::default() };
     assert!(Server::start(&options).unwrap_err().to_string().contains("cargo xtask web"));
 }
 
