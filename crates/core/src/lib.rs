@@ -10,5 +10,6 @@ pub mod card;
 pub mod fast;
 pub mod message;
 pub mod model;
+pub mod recipe;
 pub mod rollout;
 pub mod settings;
