@@ -4,3 +4,5 @@ pub mod chat_template;
 pub mod config;
 pub mod gguf;
 pub mod tokenizer;
+
+pub use config::ModelConfig;
