@@ -1,5 +1,45 @@
-//! What the tests across crates share.
+//! What the tests across crates share: the device, the fixtures, the model, the browser.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use tmem_core::model::{Model, ModelLoader};
+use tmem_gpu::{Gpu, GpuOptions};
+
 pub mod browser;
-pub mod model;
+
+/// A fixture file of the repository.
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
+}
+
+/// The device under test: the default adapter, or the one that `TMEM_ADAPTER` names. Without one the test fails.
+pub fn open_gpu() -> Gpu {
+    let options = GpuOptions { adapter: std::env::var("TMEM_ADAPTER").ok(), kernels: None };
+    pollster::block_on(Gpu::request(&options)).expect("GPU tests need an adapter")
+}
+
+/// The SmolLM2-135M file: `TMEM_MODEL`, or where `cargo xtask model` keeps it.
+pub fn smollm2_path() -> PathBuf {
+    let path = std::env::var_os("TMEM_MODEL").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/SmolLM2-135M-Instruct.Q4_1.gguf"),
+        PathBuf::from,
+    );
+    assert!(path.exists(), "{} is missing: run `cargo xtask model`", path.display());
+    path
+}
+
+/// Loads a model file in chunks, as the command line and the page do.
+pub fn load_model(gpu: &Gpu, path: &Path) -> Model {
+    let mut file = std::fs::File::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let mut loader = ModelLoader::new(gpu);
+    let mut chunk = vec![0; 1 << 20];
+    loop {
+        let n = file.read(&mut chunk).expect("the model file can be read");
+        if n == 0 {
+            return loader.finish().expect("the model file is complete");
+        }
+        loader.push(&chunk[..n]).expect("the model file is sound");
+    }
+}

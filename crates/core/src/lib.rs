@@ -7,9 +7,9 @@
 
 pub mod abort;
 pub mod card;
+pub mod engine;
 pub mod fast;
 pub mod message;
 pub mod model;
-pub mod recipe;
 pub mod rollout;
 pub mod settings;

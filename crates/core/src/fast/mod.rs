@@ -1,6 +1,23 @@
 //! The fast weights Δ = B A: sites, training, guard and gate (METHOD §3).
 
+mod adapter;
+mod batches;
+mod gate;
+mod loss_plan;
+mod neutral;
+mod optimizer;
+pub mod peft;
 mod report;
+mod site;
 pub mod svd;
+mod train_plan;
 
+pub(crate) use adapter::{Adapter, RowsOf};
+pub(crate) use batches::{Packed, Run, Shuffled, pack, push_losses};
+pub(crate) use gate::Gate;
+pub(crate) use loss_plan::{LossKind, LossRows};
+pub use neutral::NEUTRAL_PROMPTS;
+pub(crate) use optimizer::Optimizer;
 pub use report::{DeltaId, SiteNorm, StepReport, WriteOutcome, WriteReport};
+pub use site::{Group, Projection, Site, SiteError, Sites};
+pub(crate) use train_plan::{TrainPlan, TrainSize};

@@ -1,8 +1,20 @@
-//! The model: its file, its description and its text side.
+//! The model: its file, its description, its text side, and its forward pass on the GPU.
 
 pub mod chat_template;
 pub mod config;
+mod forward;
 pub mod gguf;
+mod kv_cache;
+mod loader;
+mod rope;
 pub mod tokenizer;
+mod weights;
 
 pub use config::ModelConfig;
+pub(crate) use forward::{ForwardPlan, PlanSize, Shape, Shared};
+pub(crate) use kv_cache::{KvCache, Range as KvRange};
+pub use loader::{LoadError, Model, ModelLoader};
+pub(crate) use rope::rope_table;
+pub use tokenizer::{Specials, TokenStream};
+pub(crate) use weights::Part;
+pub use weights::{ModelWeights, TensorDescription, WeightsBuilder, WeightsError};

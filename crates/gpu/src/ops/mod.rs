@@ -14,6 +14,7 @@ mod gather_rows;
 mod gradient_check;
 mod gradient_norm;
 mod gram;
+mod keep_columns;
 mod kl_divergence;
 mod log_softmax;
 mod lora;
@@ -37,6 +38,7 @@ pub use embed::{Embed, embed};
 pub use gather_rows::gather_rows;
 pub use gradient_norm::gradient_norm;
 pub use gram::{Gram, gram};
+pub use keep_columns::keep_columns;
 pub use kl_divergence::{KlDivergence, kl_divergence};
 pub use log_softmax::log_softmax;
 pub use lora::{LoraDown, LoraUp, lora_down, lora_up};
@@ -67,6 +69,7 @@ pub const SHADERS: &[Shader] = &[
     lora::SHADER,
     gradient_norm::SHADER,
     gram::SHADER,
+    keep_columns::SHADER,
     kl_divergence::SHADER,
     log_softmax::SHADER,
     lora_backward::SHADERS[0],

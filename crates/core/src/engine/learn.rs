@@ -1,0 +1,304 @@
+//! The write operator T (METHOD §3): mini-batches of cards, replayed cards and anchor prompts; steps on B; guards.
+
+use tmem_gpu::{Buffer, Gpu};
+
+use super::anchors::Anchors;
+use super::examples::Example;
+use super::{Engine, EngineError};
+use crate::abort::Abort;
+use crate::card::Card;
+use crate::fast::{
+    Adapter, LossKind, LossRows, Optimizer, Packed, Run, Shuffled, StepReport, TrainPlan, TrainSize, WriteOutcome,
+    WriteReport, pack, push_losses,
+};
+use crate::settings::FastSettings;
+
+/// Packed rows of one training batch: sixteen short pairs, a system prompt and a few anchors fit.
+const TRAIN_ROWS: usize = 768;
+/// Runs of rows in one training batch.
+const TRAIN_SEQUENCES: usize = 128;
+/// Loss rows whose logits exist at a time.
+const LOSS_CHUNK: usize = 64;
+/// Loss rows of one batch.
+const MAX_LOSS_ROWS: usize = 512;
+
+/// What a write needs besides the model; made at the first write.
+pub(super) struct Trainer {
+    pub(super) plan: TrainPlan,
+    optimizer: Optimizer,
+    /// Losses of one step, and behind them its target probabilities.
+    results: Buffer,
+}
+
+/// The examples of one write.
+struct Material<'a> {
+    prefix: &'a [u32],
+    fresh: &'a [Example],
+    old: &'a [Example],
+    anchors: Option<&'a Anchors>,
+}
+
+/// One mini-batch, ready to run.
+struct MiniBatch {
+    packed: Packed,
+    cross_entropy: LossRows,
+    kl: LossRows,
+}
+
+/// The order in which fresh pairs, old pairs and anchors are drawn.
+struct Order {
+    fresh: Shuffled,
+    old: Shuffled,
+    anchors: Shuffled,
+}
+
+impl Trainer {
+    pub(super) fn new(engine: &Engine, adapter: &Adapter) -> Result<Self, EngineError> {
+        let size = TrainSize { rows: TRAIN_ROWS, sequences: TRAIN_SEQUENCES, loss_chunk: LOSS_CHUNK };
+        let plan = TrainPlan::new(&engine.shared(), adapter, size, engine.settings.fast.loss_threshold)?;
+        let optimizer = Optimizer::new(&engine.gpu, adapter, &plan.gradient)?;
+        let results = engine.gpu.storage("step results", 2 * MAX_LOSS_ROWS)?;
+        Ok(Self { plan, optimizer, results })
+    }
+}
+
+impl Engine {
+    /// Trains Δ on `cards`, mixing in `replay`.
+    pub(super) async fn learn_cards(
+        &mut self,
+        cards: &[Card],
+        replay: &[Card],
+        observe: &mut dyn FnMut(&StepReport),
+        abort: &Abort,
+    ) -> Result<WriteReport, EngineError> {
+        let prefix = self.prompt_prefix()?;
+        let mut fresh = self.card_examples(cards, &prefix)?;
+        let mut old = self.card_examples(replay, &prefix)?;
+        let longest = fresh.iter().chain(&old).map(|e| prefix.len() + e.inputs.len()).max().unwrap_or(0);
+        if longest > TRAIN_ROWS {
+            return Err(EngineError::CardTooLong { tokens: longest, limit: TRAIN_ROWS });
+        }
+        let adapter = self.adapter.clone().ok_or(EngineError::NoSites)?;
+        if fresh.is_empty() {
+            return self.report(WriteOutcome::Nothing, Vec::new(), 0, 0).await;
+        }
+        let trainer = match self.trainer.take() {
+            Some(trainer) => trainer,
+            None => Trainer::new(self, &adapter)?,
+        };
+        let done = self.write(&trainer, &adapter, &prefix, &mut fresh, &mut old, observe, abort).await;
+        self.trainer = Some(trainer);
+        let (outcome, steps, hits) = done?;
+        if !matches!(outcome, WriteOutcome::RolledBack { .. }) {
+            self.delta = self.read_delta(self.delta.version + 1).await?;
+            self.remember(cards, replay);
+        }
+        self.rebuild_gate().await?;
+        self.report(outcome, steps, fresh.len() + old.len(), hits).await
+    }
+
+    async fn report(
+        &self,
+        outcome: WriteOutcome,
+        steps: Vec<StepReport>,
+        pairs: usize,
+        hits: usize,
+    ) -> Result<WriteReport, EngineError> {
+        let norms = self.site_norms().await?;
+        Ok(WriteReport { outcome, steps, norms, delta: self.delta.clone(), pairs, trust_region_hits: hits })
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    async fn write(
+        &mut self,
+        trainer: &Trainer,
+        adapter: &Adapter,
+        prefix: &[u32],
+        fresh: &mut [Example],
+        old: &mut [Example],
+        observe: &mut dyn FnMut(&StepReport),
+        abort: &Abort,
+    ) -> Result<(WriteOutcome, Vec<StepReport>, usize), EngineError> {
+        let anchors = self.take_anchors(prefix, trainer, abort).await?;
+        self.store_hidden(prefix, fresh)?;
+        self.store_hidden(prefix, old)?;
+        let before = self.gpu.storage("B before the write", adapter.sites.b_len)?;
+        self.copy_buffer(&adapter.b, &before, adapter.sites.b_len);
+        let material = Material { prefix, fresh, old, anchors: anchors.as_ref() };
+        let done = self.steps(trainer, adapter, &material, observe, abort).await;
+        self.anchors = anchors;
+        let (outcome, steps, hits) = done?;
+        if matches!(outcome, WriteOutcome::RolledBack { .. }) {
+            self.copy_buffer(&before, &adapter.b, adapter.sites.b_len);
+        }
+        Ok((outcome, steps, hits))
+    }
+
+    async fn steps(
+        &mut self,
+        trainer: &Trainer,
+        adapter: &Adapter,
+        material: &Material<'_>,
+        observe: &mut dyn FnMut(&StepReport),
+        abort: &Abort,
+    ) -> Result<(WriteOutcome, Vec<StepReport>, usize), EngineError> {
+        let settings = self.settings.fast.clone();
+        let per_pass = material.fresh.len().div_ceil(new_pairs(&settings, material));
+        let total = if settings.steps > 0 { settings.steps } else { settings.epochs * per_pass };
+        let mut order = Order::new(material, self.settings.seed, self.delta.version);
+        trainer.optimizer.begin(&self.gpu);
+        let mut reports: Vec<StepReport> = Vec::new();
+        let mut hits = 0;
+        for step in 0..total {
+            if abort.is_aborted() {
+                return Ok((WriteOutcome::Aborted, reports, hits));
+            }
+            let batch = mini_batch(&settings, material, &mut order);
+            let mut report = self.step(trainer, material, &batch, step, total).await?;
+            if !(report.loss.is_finite() && report.kl.is_finite() && report.norms.iter().all(|n| n.is_finite())) {
+                let reason = format!(
+                    "step {} of {total} was not finite (loss {}, KL {}): use a smaller learning rate",
+                    step + 1,
+                    report.loss,
+                    report.kl
+                );
+                return Ok((WriteOutcome::RolledBack { reason }, reports, hits));
+            }
+            if settings.trust_region > 0.0 {
+                hits += pull_back(&self.gpu, adapter, settings.trust_region, &mut report.norms).await?;
+            }
+            observe(&report);
+            self.statistics.steps += 1;
+            reports.push(report);
+            let pass = &reports[reports.len().saturating_sub(per_pass)..];
+            let mean = pass.iter().map(|r| r.loss).sum::<f32>() / pass.len() as f32;
+            // With a loss threshold (MemFT) a pass without loss has nothing left to teach.
+            let learned = settings.loss_threshold < 1.0 && mean == 0.0;
+            if pass.len() == per_pass && (mean < settings.early_stop_loss || learned) {
+                return Ok((WriteOutcome::StoppedEarly, reports, hits));
+            }
+        }
+        Ok((WriteOutcome::Completed, reports, hits))
+    }
+
+    /// Forward, loss, backward, optimizer; then one read-back of what the step tells.
+    async fn step(
+        &self,
+        trainer: &Trainer,
+        material: &Material<'_>,
+        batch: &MiniBatch,
+        step: usize,
+        steps: usize,
+    ) -> Result<StepReport, EngineError> {
+        let (plan, rows) = (&trainer.plan, batch.packed.batch.rows.len());
+        plan.set_batch(&batch.packed.batch);
+        let mut commands = self.gpu.commands("copy hidden states");
+        for &(from, to, n) in &batch.packed.copies {
+            plan.copy_input(&mut commands, &self.store.buffer, from, to, n);
+        }
+        commands.submit();
+        plan.forward(rows);
+        plan.clear();
+        let (ce, kl) = (&batch.cross_entropy, &batch.kl);
+        plan.loss.run(LossKind::CrossEntropy, ce, None, &trainer.results, 0, true);
+        plan.loss.run(LossKind::Kl, kl, material.anchors.map(|a| &a.base), &trainer.results, ce.len(), true);
+        plan.backward(rows);
+        trainer.optimizer.step(&self.gpu, &self.settings.fast, step);
+        let results = self.gpu.start_read(&trainer.results, 0, 2 * MAX_LOSS_ROWS)?;
+        let health = trainer.optimizer.start_read(&self.gpu)?;
+        let results: Vec<f32> = results.finish().await?;
+        let health = health.finish::<f32>().await?;
+        let health = trainer.optimizer.health(&health);
+        let norms = if health.not_finite > 0.0 { vec![f32::NAN] } else { self.relative_norms(health.grams) };
+        let probabilities = &results[MAX_LOSS_ROWS..MAX_LOSS_ROWS + ce.len()];
+        let kl_weight = kl.weights.iter().sum::<f32>();
+        let kl_sum = results[ce.len()..ce.len() + kl.len()].iter().sum::<f32>();
+        Ok(StepReport {
+            step,
+            steps,
+            loss: results[..ce.len()].iter().sum(),
+            kl: if kl_weight > 0.0 { kl_sum / kl_weight } else { 0.0 },
+            learned: probabilities.iter().filter(|&&p| p > 0.5).count() as f32 / ce.len().max(1) as f32,
+            norms,
+        })
+    }
+}
+
+impl Order {
+    fn new(material: &Material<'_>, seed: u64, version: u64) -> Self {
+        let stream = |n: u64| seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(version * 4 + n);
+        Self {
+            fresh: Shuffled::new(material.fresh.len(), stream(0)),
+            old: Shuffled::new(material.old.len(), stream(1)),
+            anchors: Shuffled::new(material.anchors.map_or(0, |a| a.examples.len()), stream(2)),
+        }
+    }
+}
+
+/// Replayed pairs of one batch.
+fn replayed_pairs(settings: &FastSettings, material: &Material<'_>) -> usize {
+    if material.old.is_empty() || settings.replay <= 0.0 {
+        return 0;
+    }
+    let share = settings.replay / (1.0 + settings.replay);
+    ((settings.batch as f32 * share).round() as usize).clamp(1, settings.batch.max(2) - 1)
+}
+
+/// Fresh pairs of one batch.
+fn new_pairs(settings: &FastSettings, material: &Material<'_>) -> usize {
+    settings.batch.saturating_sub(replayed_pairs(settings, material)).max(1)
+}
+
+/// Draws pairs, replayed pairs and anchors, and packs them.
+fn mini_batch(settings: &FastSettings, material: &Material<'_>, order: &mut Order) -> MiniBatch {
+    let mut chosen: Vec<&Example> = Vec::new();
+    let fresh = new_pairs(settings, material).min(material.fresh.len());
+    let old = replayed_pairs(settings, material).min(material.old.len());
+    chosen.extend((0..fresh).filter_map(|_| order.fresh.next()).map(|i| &material.fresh[i]));
+    chosen.extend((0..old).filter_map(|_| order.old.next()).map(|i| &material.old[i]));
+    let pairs = chosen.len();
+    let mut base_rows = Vec::new();
+    if let Some(anchors) = material.anchors.filter(|_| settings.kl_weight > 0.0) {
+        for index in (0..settings.kl_prompts.min(anchors.examples.len())).filter_map(|_| order.anchors.next()) {
+            chosen.push(&anchors.examples[index]);
+            base_rows.push(anchors.first[index]);
+        }
+    }
+    let runs: Vec<_> = chosen.iter().map(|e| Run { inputs: &e.inputs, stored: e.stored }).collect();
+    let packed = pack(material.prefix, &runs, 1, 1.0, TRAIN_ROWS);
+    let (mut cross_entropy, mut kl) = (LossRows::default(), LossRows::default());
+    for (i, (&start, example)) in packed.first_rows.iter().zip(&chosen).enumerate() {
+        let losses = example.targets.len();
+        if cross_entropy.len() + kl.len() + losses > MAX_LOSS_ROWS {
+            break;
+        }
+        if i < pairs {
+            push_losses(&mut cross_entropy, start, example.first_loss, &example.targets, 1.0);
+        } else {
+            let first = base_rows[i - pairs];
+            let rows: Vec<u32> = (first..first + losses as u32).collect();
+            push_losses(&mut kl, start, example.first_loss, &rows, 1.0);
+        }
+    }
+    cross_entropy.weigh(1.0);
+    kl.weigh(settings.kl_weight);
+    MiniBatch { packed, cross_entropy, kl }
+}
+
+/// Scales every site that is larger than the trust region allows back to its edge; returns how many there were.
+async fn pull_back(gpu: &Gpu, adapter: &Adapter, limit: f32, norms: &mut [f32]) -> Result<usize, EngineError> {
+    let mut hits = 0;
+    for (site, norm) in adapter.sites.sites.iter().zip(norms) {
+        if *norm <= limit {
+            continue;
+        }
+        let words = site.outputs * adapter.sites.rank;
+        let mut b: Vec<f32> = gpu.read(&adapter.b, site.b_offset, words).await?;
+        let scale = limit / *norm;
+        b.iter_mut().for_each(|v| *v *= scale);
+        gpu.write(&adapter.b, site.b_offset as u64 * 4, &b);
+        *norm = limit;
+        hits += 1;
+    }
+    Ok(hits)
+}

@@ -1,0 +1,229 @@
+//! The model on a GPU as a policy: generation, scoring, and the write operator.
+
+mod anchors;
+mod decoder;
+mod error;
+mod examples;
+mod generate;
+mod learn;
+mod policy;
+mod prepare;
+mod runner;
+mod score;
+mod spectrum;
+mod state;
+
+use tmem_gpu::{Buffer, Gpu};
+
+pub use error::EngineError;
+
+use crate::card::Card;
+use crate::fast::{Adapter, DeltaId, Gate, Sites};
+use crate::message::{Message, Role};
+use crate::model::{Model, Shared};
+use crate::settings::Settings;
+use anchors::Anchors;
+use decoder::Decoder;
+use examples::HiddenStore;
+use learn::Trainer;
+use runner::Runner;
+pub use state::SiteInfo;
+
+/// Tokens the cache holds where the caller does not say otherwise.
+const DEFAULT_CACHE_TOKENS: usize = 4096;
+/// Rows of hidden states kept across writes at first; grows with need.
+const STORE_ROWS: usize = 2048;
+/// Sequences decoded at a time: the small plan answers a person, the large one a list of questions.
+const DECODER_ROWS: [usize; 2] = [8, 32];
+
+/// Work done since the engine was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Prompt tokens read.
+    pub tokens_read: u64,
+    /// Tokens generated.
+    pub tokens_generated: u64,
+    /// Optimizer steps taken.
+    pub steps: u64,
+}
+
+/// A model on a GPU, with its fast weights. One conversation's worth of state: Δ, the cards it was trained on, the
+/// gate. Implements [`Policy`](crate::rollout::policy::Policy).
+pub struct Engine {
+    gpu: Gpu,
+    model: Model,
+    settings: Settings,
+    adapter: Option<Adapter>,
+    sites: Vec<SiteInfo>,
+    runner: Runner,
+    decoders: Decoders,
+    store: HiddenStore,
+    trainer: Option<Trainer>,
+    anchors: Option<Anchors>,
+    gate: Gate,
+    delta: DeltaId,
+    /// The cards Δ was trained on.
+    cards: Vec<Card>,
+    statistics: Statistics,
+}
+
+/// Decoding plans by batch size.
+struct Decoders(Vec<Decoder>);
+
+impl Decoders {
+    /// The smallest plan that takes `rows` sequences.
+    fn for_batch(&mut self, rows: usize) -> &mut Decoder {
+        let index = self.0.iter().position(|d| d.capacity() >= rows).unwrap_or(self.0.len() - 1);
+        &mut self.0[index]
+    }
+}
+
+impl Engine {
+    /// Binds the model for use: cache, plans, and the A of every site (a truncated SVD on the GPU).
+    ///
+    /// # Errors
+    /// Settings that do not fit the model, or a GPU that has no room.
+    pub async fn new(gpu: &Gpu, model: Model, settings: &Settings) -> Result<Self, EngineError> {
+        let slots = DEFAULT_CACHE_TOKENS.min(model.config.context.max(256));
+        let sites = Sites::new(&model.config, &settings.fast)?;
+        let adapter = if sites.sites.is_empty() { None } else { Some(Adapter::new(gpu, sites, 1)?) };
+        let (runner, decoders) = plans(gpu, &model, adapter.as_ref(), slots)?;
+        let store = HiddenStore::new(gpu, model.config.hidden, STORE_ROWS)?;
+        let mut engine = Self {
+            gpu: gpu.clone(),
+            model,
+            settings: settings.clone(),
+            adapter,
+            sites: Vec::new(),
+            runner,
+            decoders,
+            store,
+            trainer: None,
+            anchors: None,
+            gate: Gate::default(),
+            delta: DeltaId::default(),
+            cards: Vec::new(),
+            statistics: Statistics::default(),
+        };
+        engine.initialise_a().await?;
+        engine.clear_b();
+        engine.delta = engine.read_delta(0).await?;
+        Ok(engine)
+    }
+
+    /// The device the model is on.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The adapted sites with their spectra.
+    pub fn sites(&self) -> &[SiteInfo] {
+        &self.sites
+    }
+
+    /// The cards Δ was trained on.
+    pub fn cards(&self) -> &[Card] {
+        &self.cards
+    }
+
+    /// Work done so far.
+    pub fn statistics(&self) -> Statistics {
+        self.statistics
+    }
+
+    /// Changes the settings. Δ is kept where sites, rank and initialisation stay the same, else it begins anew at 0.
+    ///
+    /// # Errors
+    /// Settings that do not fit the model, or a GPU that has no room; the old settings then stay in force.
+    pub async fn set_settings(&mut self, settings: &Settings) -> Result<(), EngineError> {
+        let sites = Sites::new(&self.model.config, &settings.fast)?;
+        let same_a = settings.fast.init == self.settings.fast.init && settings.seed == self.settings.seed;
+        let same_sites = self.adapter.as_ref().is_some_and(|a| a.sites == sites);
+        if settings.fast.loss_threshold != self.settings.fast.loss_threshold {
+            self.trainer = None;
+        }
+        if same_sites && same_a {
+            self.settings = settings.clone();
+            return self.rebuild_gate().await;
+        }
+        let slots = self.runner.cache.slots();
+        let adapter = if sites.sites.is_empty() { None } else { Some(Adapter::new(&self.gpu, sites, 1)?) };
+        let (runner, decoders) = plans(&self.gpu, &self.model, adapter.as_ref(), slots)?;
+        (self.adapter, self.runner, self.decoders) = (adapter, runner, decoders);
+        self.settings = settings.clone();
+        self.store = HiddenStore::new(&self.gpu, self.model.config.hidden, STORE_ROWS)?;
+        (self.trainer, self.anchors, self.gate) = (None, None, Gate::default());
+        self.initialise_a().await?;
+        self.forget_all().await
+    }
+
+    /// What every plan shares.
+    fn shared(&self) -> Shared<'_> {
+        Shared {
+            gpu: &self.gpu,
+            config: &self.model.config,
+            weights: &self.model.weights,
+            rope: &self.runner.rope,
+            adapter: self.adapter.as_ref(),
+        }
+    }
+
+    /// Tokens that a prompt and what follows it may have.
+    fn context_limit(&self) -> usize {
+        self.model.config.context.min(self.runner.cache.slots() / 2)
+    }
+
+    /// Sequences that can be decoded together.
+    fn largest_batch(&self) -> usize {
+        DECODER_ROWS[DECODER_ROWS.len() - 1]
+    }
+
+    /// Tokens of a conversation with the assistant's turn opened, and what it already begins with.
+    fn encode_prompt(&self, messages: &[Message], assistant_prefix: &str) -> Result<Vec<u32>, EngineError> {
+        let system = &self.settings.rollout.system_prompt;
+        let has_system = messages.first().is_some_and(|m| m.role == Role::System);
+        let with_system: Vec<Message>;
+        let messages = if system.is_empty() || has_system {
+            messages
+        } else {
+            with_system = std::iter::once(Message::system(system.clone())).chain(messages.iter().cloned()).collect();
+            &with_system
+        };
+        let mut tokens = self.model.chat_template.encode(&self.model.tokenizer, messages, true)?;
+        if !assistant_prefix.is_empty() {
+            tokens.extend(self.encode_literal(assistant_prefix)?);
+        }
+        Ok(tokens)
+    }
+
+    /// Tokens of a text in which control tokens are plain text.
+    fn encode_literal(&self, text: &str) -> Result<Vec<u32>, EngineError> {
+        Ok(self.model.tokenizer.encode(text, crate::model::Specials::Literal)?)
+    }
+
+    /// A buffer copy on the GPU.
+    fn copy_buffer(&self, from: &Buffer, to: &Buffer, words: usize) {
+        let mut commands = self.gpu.commands("copy");
+        commands.copy(from, 0, to, 0, words as u64 * 4);
+        commands.submit();
+    }
+}
+
+fn plans(gpu: &Gpu, model: &Model, adapter: Option<&Adapter>, slots: usize) -> Result<(Runner, Decoders), EngineError> {
+    let runner = Runner::new(gpu, model, adapter, slots)?;
+    let decoders = DECODER_ROWS
+        .into_iter()
+        .map(|rows| Decoder::new(gpu, model, &runner, adapter, rows))
+        .collect::<Result<_, _>>()?;
+    Ok((runner, Decoders(decoders)))
+}

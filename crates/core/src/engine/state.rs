@@ -1,0 +1,161 @@
+//! The state of the fast weights: B, its hash and its size; the gate that goes with it.
+
+use sha2::{Digest, Sha256};
+
+use super::{Engine, EngineError};
+use crate::card::Card;
+use crate::fast::{DeltaId, Gate, Projection, SiteNorm};
+use crate::rollout::policy::Snapshot;
+
+/// An adapted site and the spectrum its A was made from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SiteInfo {
+    /// Layer, counted from 0 at the input.
+    pub layer: usize,
+    /// Which projection.
+    pub projection: Projection,
+    /// σ_1..σ_r of the dequantised weight, largest first.
+    pub singular_values: Vec<f32>,
+    /// Largest entry of |V Vᵀ − I|.
+    pub orthonormality_error: f32,
+    /// Largest ‖WᵀW v − σ² v‖ / σ_1².
+    pub residual: f32,
+    /// ‖W‖_F.
+    pub weight_norm: f32,
+    /// A Aᵀ, [rank, rank]; with BᵀB it gives ‖B A‖_F.
+    pub(super) gram_a: Vec<f32>,
+}
+
+impl Engine {
+    /// ‖ΔW‖_F / ‖W‖_F per site from BᵀB per site: ‖B A‖² = Σ_ij (BᵀB)_ij (A Aᵀ)_ij.
+    pub(super) fn relative_norms(&self, grams: &[f32]) -> Vec<f32> {
+        let Some(adapter) = &self.adapter else { return Vec::new() };
+        grams
+            .chunks_exact(adapter.sites.rank * adapter.sites.rank)
+            .zip(&self.sites)
+            .map(|(gram_b, site)| relative_norm(gram_b, site))
+            .collect()
+    }
+
+    /// The same from B itself.
+    pub(super) async fn site_norms(&self) -> Result<Vec<SiteNorm>, EngineError> {
+        let Some(adapter) = &self.adapter else { return Ok(Vec::new()) };
+        let rank = adapter.sites.rank;
+        let b = self.read_b().await?;
+        let norms = adapter.sites.sites.iter().zip(&self.sites).map(|(site, info)| {
+            let b = &b[site.b_offset..][..site.outputs * rank];
+            let mut gram = vec![0.0; rank * rank];
+            for row in b.chunks_exact(rank) {
+                for (i, x) in row.iter().enumerate() {
+                    for (j, y) in row.iter().enumerate() {
+                        gram[i * rank + j] += x * y;
+                    }
+                }
+            }
+            SiteNorm {
+                layer: site.layer,
+                projection: site.projection.name().to_owned(),
+                relative: relative_norm(&gram, info),
+            }
+        });
+        Ok(norms.collect())
+    }
+
+    /// B of all sites, flat.
+    pub(super) async fn read_b(&self) -> Result<Vec<f32>, EngineError> {
+        match &self.adapter {
+            Some(adapter) => Ok(self.gpu.read(&adapter.b, 0, adapter.sites.b_len).await?),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// B ← 0.
+    pub(super) fn clear_b(&self) {
+        if let Some(adapter) = &self.adapter {
+            let mut commands = self.gpu.commands("clear B");
+            commands.clear(&adapter.b, 0, adapter.b.size());
+            commands.submit();
+        }
+    }
+
+    /// Names the B in force as version `version`.
+    pub(super) async fn read_delta(&self, version: u64) -> Result<DeltaId, EngineError> {
+        Ok(delta_id(version, &self.read_b().await?))
+    }
+
+    /// Δ ← 0, no cards, no gate.
+    pub(super) async fn forget_all(&mut self) -> Result<(), EngineError> {
+        self.clear_b();
+        self.cards.clear();
+        self.gate = Gate::default();
+        self.delta = self.read_delta(0).await?;
+        Ok(())
+    }
+
+    pub(super) async fn take_snapshot(&mut self) -> Result<Snapshot, EngineError> {
+        Ok(Snapshot { delta: self.delta.clone(), b: self.read_b().await?, cards: self.cards.clone() })
+    }
+
+    pub(super) async fn put_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), EngineError> {
+        let wanted = self.adapter.as_ref().map_or(0, |a| a.sites.b_len);
+        if snapshot.b.len() != wanted {
+            return Err(EngineError::WrongState { found: snapshot.b.len(), wanted });
+        }
+        if let Some(adapter) = &self.adapter {
+            self.gpu.write(&adapter.b, 0, &snapshot.b);
+        }
+        self.delta = delta_id(snapshot.delta.version, &snapshot.b);
+        self.cards = snapshot.cards.clone();
+        self.rebuild_gate().await
+    }
+
+    /// Adds cards to those that Δ knows, by id.
+    pub(super) fn remember(&mut self, cards: &[Card], replay: &[Card]) {
+        for card in replay.iter().chain(cards) {
+            match self.cards.iter_mut().find(|known| known.id == card.id) {
+                Some(known) => known.clone_from(card),
+                None => self.cards.push(card.clone()),
+            }
+        }
+    }
+
+    /// The gate for the cards that Δ knows.
+    pub(super) async fn rebuild_gate(&mut self) -> Result<(), EngineError> {
+        if !self.settings.fast.gate || self.cards.is_empty() {
+            self.gate = Gate::default();
+            return Ok(());
+        }
+        let prefix = self.prompt_prefix()?;
+        let neutral = self.neutral_states(&prefix).await?;
+        let cards = std::mem::take(&mut self.cards);
+        let questions = self.question_states(&cards, &prefix).await;
+        self.cards = cards;
+        self.gate = Gate::new(&neutral, questions?, self.settings.fast.gate_recall);
+        Ok(())
+    }
+
+    async fn question_states(&mut self, cards: &[Card], prefix: &[u32]) -> Result<Vec<(u64, Vec<f32>)>, EngineError> {
+        let mut examples = self.card_examples(cards, prefix)?;
+        let ids: Vec<u64> = cards.iter().flat_map(|card| card.questions().map(|_| card.id)).collect();
+        let states = self.last_states(prefix, &mut examples).await?;
+        Ok(ids.into_iter().zip(states).collect())
+    }
+}
+
+/// A buffer's worth of B, named.
+pub(super) fn delta_id(version: u64, b: &[f32]) -> DeltaId {
+    let mut hash = Sha256::new();
+    for value in b {
+        // +0 and −0 are the same Δ.
+        let value = if *value == 0.0 { 0.0f32 } else { *value };
+        hash.update(value.to_le_bytes());
+    }
+    DeltaId { version, hash: hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect() }
+}
+
+fn relative_norm(gram_b: &[f32], site: &SiteInfo) -> f32 {
+    let squared: f64 = gram_b.iter().zip(&site.gram_a).map(|(b, a)| f64::from(*b) * f64::from(*a)).sum();
+    // Rounding may leave a tiny negative number where Δ is 0; not a number must stay one.
+    let squared = if squared < 0.0 { 0.0 } else { squared };
+    (squared.sqrt() / f64::from(site.weight_norm).max(f64::MIN_POSITIVE)) as f32
+}

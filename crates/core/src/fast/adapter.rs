@@ -1,0 +1,94 @@
+//! A and B on the GPU, and what they add to a projection.
+
+use tmem_gpu::ops;
+use tmem_gpu::{Buffer, Dispatch, Gpu, GpuError};
+
+use super::{Group, Sites};
+use crate::model::ModelConfig;
+
+/// The low-rank factors of all sites. A is shared by all slots and frozen; B has one copy per slot, in f32.
+#[derive(Debug, Clone)]
+pub(crate) struct Adapter {
+    pub(crate) sites: Sites,
+    /// Flat A: every site's [rank, inputs], in site order.
+    pub(crate) a: Buffer,
+    /// Flat B: per slot, every site's [outputs, rank], in site order. Slot s ≥ 1 begins at (s − 1) · b_len.
+    pub(crate) b: Buffer,
+    pub(crate) slots: usize,
+}
+
+/// The rows an adapter is applied to.
+#[derive(Clone, Copy)]
+pub(crate) struct RowsOf<'a> {
+    pub(crate) rows: &'a Buffer,
+    pub(crate) sequences: &'a Buffer,
+    pub(crate) count: &'a Buffer,
+    pub(crate) max_rows: usize,
+}
+
+impl Adapter {
+    /// Makes room for `slots` adapters, all zero.
+    pub(crate) fn new(gpu: &Gpu, sites: Sites, slots: usize) -> Result<Self, GpuError> {
+        let a = gpu.storage("A", sites.a_len)?;
+        let b = gpu.storage("B", sites.b_len * slots)?;
+        Ok(Self { sites, a, b, slots })
+    }
+
+    /// Uploads A (flat, all sites).
+    pub(crate) fn set_a(&self, gpu: &Gpu, a: &[f32]) {
+        gpu.write(&self.a, 0, a);
+    }
+
+    /// Records y += gate · B[slot] (A x) for the sites of one group; `low_rank` receives A x, [rows, sites · rank].
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn apply(
+        &self,
+        gpu: &Gpu,
+        config: &ModelConfig,
+        layer: usize,
+        group: Group,
+        batch: RowsOf<'_>,
+        x: &Buffer,
+        low_rank: &Buffer,
+        y: &Buffer,
+    ) -> Result<Vec<Dispatch>, GpuError> {
+        let sites = self.sites.group(layer, group);
+        let Some(first) = sites.first() else { return Ok(Vec::new()) };
+        let rank = self.sites.rank;
+        let stack = sites.len() * rank;
+        let mut plan = vec![ops::lora_down(
+            gpu,
+            ops::LoraDown {
+                x,
+                a: &self.a,
+                a_offset: first.a_offset,
+                u: low_rank,
+                count: batch.count,
+                inputs: first.inputs,
+                stack,
+                max_rows: batch.max_rows,
+            },
+        )?];
+        for (i, site) in sites.iter().enumerate() {
+            plan.push(ops::lora_up(
+                gpu,
+                ops::LoraUp {
+                    rows: batch.rows,
+                    sequences: batch.sequences,
+                    u: low_rank,
+                    b: &self.b,
+                    y,
+                    outputs: site.outputs,
+                    rank,
+                    u_offset: i * rank,
+                    u_stride: stack,
+                    b_offset: site.b_offset,
+                    slot_stride: self.sites.b_len,
+                    y_offset: site.projection.offset_in_group(config),
+                    y_stride: group.outputs(config),
+                },
+            )?);
+        }
+        Ok(plan)
+    }
+}

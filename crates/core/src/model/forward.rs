@@ -1,0 +1,293 @@
+//! The forward pass over rows (token, position, sequence, adapter slot), recorded as a plan.
+//!
+//! A plan binds every buffer once for a largest batch and is then recorded for any smaller one. Chat, the frozen twin
+//! (slot 0), a group whose members carry different Δ, and the lower layers of a training batch are the same plan.
+
+use std::ops::Range;
+
+use tmem_gpu::ops;
+use tmem_gpu::{Buffer, Commands, Dispatch, Gpu, GpuError, Row, Sequence};
+
+use super::config::RopeStyle;
+use super::kv_cache::KvCache;
+use super::weights::Part;
+use super::{ModelConfig, ModelWeights};
+use crate::fast::{Adapter, Group, RowsOf};
+
+/// What every plan of an engine shares.
+pub(crate) struct Shared<'a> {
+    pub(crate) gpu: &'a Gpu,
+    pub(crate) config: &'a ModelConfig,
+    pub(crate) weights: &'a ModelWeights,
+    /// cos and sin, [positions][head_dim / 2][2].
+    pub(crate) rope: &'a Buffer,
+    /// The adapter's slots; `None` for a model without sites.
+    pub(crate) adapter: Option<&'a Adapter>,
+}
+
+/// A recorded forward pass for up to `max_rows` rows.
+pub(crate) struct ForwardPlan {
+    gpu: Gpu,
+    pub(crate) max_rows: usize,
+    pub(crate) max_logits: usize,
+    /// The batch, [max_rows] of [`Row`].
+    pub(crate) rows: Buffer,
+    /// The sequences that rows point at, [max_sequences] of [`Sequence`].
+    pub(crate) sequences: Buffer,
+    /// Number of rows (uniform).
+    pub(crate) count: Buffer,
+    /// Number of rows whose logits are wanted (uniform).
+    pub(crate) logit_count: Buffer,
+    /// Which rows those are.
+    pub(crate) logit_rows: Buffer,
+    /// The residual stream, [max_rows, hidden].
+    pub(crate) stream: Buffer,
+    /// [max_logits, vocab].
+    pub(crate) logits: Buffer,
+    embed: Dispatch,
+    layers: Vec<Vec<Dispatch>>,
+    head: Vec<Dispatch>,
+    head_norm: Dispatch,
+}
+
+/// Largest sizes of a plan's batches.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PlanSize {
+    pub(crate) rows: usize,
+    pub(crate) logits: usize,
+    pub(crate) sequences: usize,
+}
+
+impl PlanSize {
+    /// Bytes of a plan's own buffers.
+    pub(crate) fn bytes(self, config: &ModelConfig) -> u64 {
+        let row = 3 * config.hidden + (config.heads + 2 * config.kv_heads) * config.head_dim + 3 * config.ffn;
+        (4 * (self.rows * row + self.logits * (config.vocab + 2 * config.hidden))) as u64
+    }
+}
+
+/// Buffers that one layer hands to the next and nobody needs afterwards.
+struct Scratch {
+    normed: Buffer,
+    qkv: Buffer,
+    attended: Buffer,
+    gate_up: Buffer,
+    hidden: Buffer,
+    low_rank: Option<Buffer>,
+}
+
+impl ForwardPlan {
+    pub(crate) fn new(shared: &Shared<'_>, cache: &KvCache, size: PlanSize) -> Result<Self, GpuError> {
+        let Shared { gpu, config, weights, .. } = *shared;
+        let PlanSize { rows: max_rows, logits: max_logits, sequences: max_sequences } = size;
+        let rows = gpu.storage("rows", max_rows * 4)?;
+        let sequences = gpu.storage("sequences", max_sequences * 4)?;
+        let count = gpu.uniform("row count", &[0u32; 4])?;
+        let logit_count = gpu.uniform("logit row count", &[0u32; 4])?;
+        let logit_rows = gpu.storage("logit rows", max_logits)?;
+        let stream = gpu.storage("residual stream", max_rows * config.hidden)?;
+        let logits = gpu.storage("logits", max_logits * config.vocab)?;
+        let scratch = Scratch {
+            normed: gpu.storage("normed", max_rows * config.hidden)?,
+            qkv: gpu.storage("qkv", max_rows * Group::Qkv.outputs(config))?,
+            attended: gpu.storage("attended", max_rows * config.heads * config.head_dim)?,
+            gate_up: gpu.storage("gate and up", max_rows * 2 * config.ffn)?,
+            hidden: gpu.storage("ffn hidden", max_rows * config.ffn)?,
+            low_rank: shared
+                .adapter
+                .map(|adapter| gpu.storage("A x", max_rows * 3 * adapter.sites.rank))
+                .transpose()?,
+        };
+        let embed = ops::embed(gpu, ops::Embed { rows: &rows, weight: &weights.embedding, x: &stream })?;
+        let batch = RowsOf { rows: &rows, sequences: &sequences, count: &count, max_rows };
+        let layers = (0..config.layers)
+            .map(|layer| record_layer(shared, &batch, &scratch, &stream, &cache.layers[layer], layer))
+            .collect::<Result<_, _>>()?;
+        let picked = gpu.storage("picked rows", max_logits * config.hidden)?;
+        let picked_normed = gpu.storage("picked rows, normed", max_logits * config.hidden)?;
+        let gather = ops::gather_rows(gpu, &stream, &logit_rows, &picked, config.hidden)?;
+        let head_norm = norm(shared, &picked, &weights.final_norm, &picked_normed, &logit_count)?;
+        let head = ops::matmul(
+            gpu,
+            ops::Matmul {
+                x: &picked_normed,
+                weight: weights.head(),
+                y: &logits,
+                count: &logit_count,
+                max_rows: max_logits,
+                y_stride: config.vocab,
+                y_offset: 0,
+                accumulate: false,
+            },
+        )?;
+        Ok(Self {
+            gpu: gpu.clone(),
+            max_rows,
+            max_logits,
+            rows,
+            sequences,
+            count,
+            logit_count,
+            logit_rows,
+            stream,
+            logits,
+            embed,
+            layers,
+            head: vec![gather, head],
+            head_norm,
+        })
+    }
+
+    /// Uploads the batch. Rows may point at any of the sequences.
+    pub(crate) fn set_rows(&self, rows: &[Row]) {
+        self.gpu.write(&self.rows, 0, rows);
+        self.gpu.write(&self.count, 0, &[rows.len() as u32]);
+    }
+
+    /// Uploads all sequences.
+    pub(crate) fn set_sequences(&self, sequences: &[Sequence]) {
+        self.gpu.write(&self.sequences, 0, sequences);
+    }
+
+    /// Uploads which rows of the batch shall have logits.
+    pub(crate) fn set_logit_rows(&self, rows: &[u32]) {
+        self.gpu.write(&self.logit_rows, 0, rows);
+        self.gpu.write(&self.logit_count, 0, &[rows.len() as u32]);
+    }
+
+    /// Records: residual stream ← embedding of the rows' tokens.
+    pub(crate) fn record_embed(&self, commands: &mut Commands<'_>, rows: usize) {
+        commands.dispatch(&self.embed, rows as u32);
+    }
+
+    /// Records layers; the residual stream goes in and comes out.
+    pub(crate) fn record_layers(&self, commands: &mut Commands<'_>, layers: Range<usize>, rows: usize) {
+        for dispatch in self.layers[layers].iter().flatten() {
+            commands.dispatch(dispatch, rows as u32);
+        }
+    }
+
+    /// Records the head over the logit rows.
+    pub(crate) fn record_head(&self, commands: &mut Commands<'_>, logit_rows: usize) {
+        commands.dispatch(&self.head[0], logit_rows as u32);
+        commands.dispatch(&self.head_norm, logit_rows as u32);
+        commands.dispatch(&self.head[1], logit_rows as u32);
+    }
+
+    /// Dispatches of one layer, for benchmarks.
+    pub(crate) fn dispatches(&self, layer: usize) -> usize {
+        self.layers[layer].len()
+    }
+}
+
+/// The head counts that attention kernels are compiled for.
+pub(crate) struct Shape {
+    pub(crate) heads: usize,
+    pub(crate) kv_heads: usize,
+    pub(crate) head_dim: usize,
+    pub(crate) interleaved: bool,
+}
+
+impl Shape {
+    pub(crate) fn of(config: &ModelConfig) -> Self {
+        let &ModelConfig { heads, kv_heads, head_dim, .. } = config;
+        Self { heads, kv_heads, head_dim, interleaved: config.rope_style == RopeStyle::Interleaved }
+    }
+}
+
+fn norm(shared: &Shared<'_>, x: &Buffer, weight: &Buffer, y: &Buffer, count: &Buffer) -> Result<Dispatch, GpuError> {
+    let Shared { gpu, config, .. } = *shared;
+    ops::rms_norm(gpu, ops::RmsNorm { x, weight, y, count, dim: config.hidden, epsilon: config.norm_epsilon })
+}
+
+fn record_layer(
+    shared: &Shared<'_>,
+    batch: &RowsOf<'_>,
+    scratch: &Scratch,
+    stream: &Buffer,
+    cache: &Buffer,
+    layer: usize,
+) -> Result<Vec<Dispatch>, GpuError> {
+    let Shared { gpu, config, weights, .. } = *shared;
+    let weights = &weights.layers[layer];
+    let &RowsOf { rows, sequences, count, max_rows } = batch;
+    let mut plan = vec![norm(shared, stream, &weights.attention_norm, &scratch.normed, count)?];
+    let project = |plan: &mut Vec<Dispatch>, group, parts: &[Part], x: &Buffer, y: &Buffer, accumulate| {
+        project(shared, batch, scratch, layer, group, parts, x, y, accumulate).map(|dispatches| plan.extend(dispatches))
+    };
+    project(&mut plan, Group::Qkv, &weights.qkv, &scratch.normed, &scratch.qkv, false)?;
+    let Shape { heads, kv_heads, head_dim, interleaved } = Shape::of(config);
+    plan.push(ops::rope_cache(
+        gpu,
+        ops::RopeCache {
+            qkv: &scratch.qkv,
+            rows,
+            sequences,
+            table: shared.rope,
+            cache,
+            heads,
+            kv_heads,
+            head_dim,
+            interleaved,
+        },
+    )?);
+    plan.push(ops::attention(
+        gpu,
+        ops::Attention {
+            qkv: &scratch.qkv,
+            cache,
+            rows,
+            sequences,
+            out: &scratch.attended,
+            lse: None,
+            count,
+            max_rows,
+            heads,
+            kv_heads,
+            head_dim,
+        },
+    )?);
+    project(&mut plan, Group::Output, &weights.output, &scratch.attended, stream, true)?;
+    plan.push(norm(shared, stream, &weights.ffn_norm, &scratch.normed, count)?);
+    project(&mut plan, Group::GateUp, &weights.gate_up, &scratch.normed, &scratch.gate_up, false)?;
+    plan.push(ops::swiglu(gpu, &scratch.gate_up, &scratch.hidden, config.ffn)?);
+    project(&mut plan, Group::Down, &weights.down, &scratch.hidden, stream, true)?;
+    Ok(plan)
+}
+
+/// y (+)= W x + gate · B[slot] (A x) for one group of projections.
+#[allow(clippy::too_many_arguments)]
+fn project(
+    shared: &Shared<'_>,
+    batch: &RowsOf<'_>,
+    scratch: &Scratch,
+    layer: usize,
+    group: Group,
+    parts: &[Part],
+    x: &Buffer,
+    y: &Buffer,
+    accumulate: bool,
+) -> Result<Vec<Dispatch>, GpuError> {
+    let Shared { gpu, config, .. } = *shared;
+    let y_stride = group.outputs(config);
+    let mut plan = Vec::new();
+    for part in parts {
+        plan.push(ops::matmul(
+            gpu,
+            ops::Matmul {
+                x,
+                weight: &part.weight,
+                y,
+                count: batch.count,
+                max_rows: batch.max_rows,
+                y_stride,
+                y_offset: part.offset,
+                accumulate,
+            },
+        )?);
+    }
+    if let (Some(adapter), Some(low_rank)) = (shared.adapter, &scratch.low_rank) {
+        plan.extend(adapter.apply(gpu, config, layer, group, *batch, x, low_rank, y)?);
+    }
+    Ok(plan)
+}

@@ -1,0 +1,150 @@
+//! A model file on its way to the GPU.
+
+use sha2::{Digest, Sha256};
+use tmem_gpu::{Gpu, SourceType};
+
+use super::chat_template::{ChatTemplate, ChatTemplateError};
+use super::config::{ConfigError, ModelConfig};
+use super::gguf::{GgufError, GgufReader, TensorType};
+use super::tokenizer::{Tokenizer, TokenizerError};
+use super::weights::{ModelWeights, TensorDescription, WeightsBuilder, WeightsError};
+
+/// Why a model file cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Not a readable GGUF file.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
+    /// Not a model of a supported kind.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// No usable tokenizer.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// No usable chat template.
+    #[error(transparent)]
+    ChatTemplate(#[from] ChatTemplateError),
+    /// Not a complete model, or no room for it.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// The vocabulary and the embedding disagree.
+    #[error("the tokenizer knows {tokens} tokens, the embedding has {rows} rows: the file is damaged")]
+    Vocabulary {
+        /// Tokens of the tokenizer.
+        tokens: usize,
+        /// Rows of the embedding.
+        rows: usize,
+    },
+    /// A loader that failed once cannot go on.
+    #[error("loading failed before: start again")]
+    Failed,
+}
+
+/// A model on the GPU, with its text side.
+#[derive(Debug)]
+pub struct Model {
+    /// Sizes and constants.
+    pub config: ModelConfig,
+    /// Text to tokens and back.
+    pub tokenizer: Tokenizer,
+    /// Messages to text.
+    pub chat_template: ChatTemplate,
+    /// The weights.
+    pub weights: ModelWeights,
+    /// `general.name` of the file.
+    pub name: String,
+    /// Sha-256 of the whole file, in hexadecimal.
+    pub sha256: String,
+}
+
+/// Takes a GGUF file in chunks of any size, in order, and leaves it on the GPU. The file is never held whole.
+pub struct ModelLoader {
+    gpu: Gpu,
+    reader: GgufReader,
+    hash: Sha256,
+    parts: Option<Parts>,
+    failed: bool,
+}
+
+struct Parts {
+    config: ModelConfig,
+    builder: WeightsBuilder,
+}
+
+impl ModelLoader {
+    /// A loader onto `gpu`.
+    pub fn new(gpu: &Gpu) -> Self {
+        Self { gpu: gpu.clone(), reader: GgufReader::new(), hash: Sha256::new(), parts: None, failed: false }
+    }
+
+    /// Takes the next bytes of the file.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with the file, as early as it can be known. The loader is of no use afterwards.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
+        if self.failed {
+            return Err(LoadError::Failed);
+        }
+        let done = self.take(bytes);
+        self.failed = done.is_err();
+        done
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
+        self.hash.update(bytes);
+        let Self { gpu, reader, parts, .. } = self;
+        // The header is read first; only then is it known where the tensors go.
+        reader.push(bytes, |header, piece| {
+            let parts = match parts {
+                Some(parts) => parts,
+                None => {
+                    let config = ModelConfig::from_gguf(header)?;
+                    let tensors = header
+                        .tensors
+                        .iter()
+                        .map(|t| TensorDescription {
+                            name: t.name.clone(),
+                            rows: t.rows,
+                            row_len: t.row_len,
+                            source: source_of(t.ty),
+                        })
+                        .collect();
+                    let builder = WeightsBuilder::new(gpu, &config, tensors)?;
+                    parts.insert(Parts { config, builder })
+                }
+            };
+            Ok::<(), LoadError>(parts.builder.push(piece.index, piece.first_row, piece.bytes)?)
+        })
+    }
+
+    /// The model, once the whole file has been pushed.
+    ///
+    /// # Errors
+    /// A file that ended too early, or that has no usable tokenizer or template.
+    pub fn finish(self) -> Result<Model, LoadError> {
+        if self.failed {
+            return Err(LoadError::Failed);
+        }
+        let header = self.reader.finish()?;
+        let Parts { config, builder } = self.parts.ok_or(LoadError::Failed)?;
+        let weights = builder.finish()?;
+        let tokenizer = Tokenizer::from_gguf(&header.metadata)?;
+        if tokenizer.vocabulary() > config.vocab {
+            return Err(LoadError::Vocabulary { tokens: tokenizer.vocabulary(), rows: config.vocab });
+        }
+        let chat_template = ChatTemplate::from_gguf(&header.metadata, &tokenizer)?;
+        let name = header.metadata.find::<&str>("general.name")?.unwrap_or("unnamed").to_owned();
+        let sha256 = self.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Model { config, tokenizer, chat_template, weights, name, sha256 })
+    }
+}
+
+fn source_of(ty: TensorType) -> SourceType {
+    match ty {
+        TensorType::F32 => SourceType::F32,
+        TensorType::F16 => SourceType::F16,
+        TensorType::Q4_0 => SourceType::Q4_0,
+        TensorType::Q4_1 => SourceType::Q4_1,
+        TensorType::Q8_0 => SourceType::Q8_0,
+    }
+}

@@ -1,0 +1,142 @@
+//! The engine against Hugging Face transformers: logits and greedy continuations on two tiny models in every weight
+//! format, and on SmolLM2-135M. The fixtures and the scripts that made them are in `fixtures/`.
+
+use serde::Deserialize;
+use tmem_core::abort::Abort;
+use tmem_core::engine::Engine;
+use tmem_core::message::Message;
+use tmem_core::rollout::policy::{GenerateRequest, Policy, Weights};
+use tmem_core::settings::Settings;
+use tmem_tests::{fixture, load_model, open_gpu, smollm2_path};
+
+#[derive(Deserialize)]
+struct TinyCase {
+    name: String,
+    ids: Vec<u32>,
+    greedy: Greedy,
+    #[serde(default)]
+    logits: Option<Vec<Vec<f32>>>,
+}
+
+#[derive(Deserialize)]
+struct Greedy {
+    tokens: Vec<u32>,
+    leads: Vec<f32>,
+}
+
+#[derive(Deserialize)]
+struct TinyReference {
+    cases: Vec<TinyCase>,
+}
+
+fn tiny_engine(name: &str, format: &str) -> Engine {
+    let mut settings = Settings::small();
+    settings.fast.layers = 2;
+    let gpu = open_gpu();
+    let model = load_model(&gpu, &fixture(&format!("{name}.{format}.gguf")));
+    pollster::block_on(Engine::new(&gpu, model, &settings)).unwrap()
+}
+
+/// Logits are of the order of 4; f32 sums in another order differ by less than this.
+const TINY_TOLERANCE: f32 = 2e-3;
+
+#[test]
+fn tiny_models_give_the_reference_logits_in_every_format() {
+    for (name, formats) in
+        [("tiny_a", &["f32", "f16", "q8_0", "q4_0", "q4_1"][..]), ("tiny_b", &["f32", "q8_0", "q4_0", "q4_1"])]
+    {
+        let text = std::fs::read_to_string(fixture(&format!("{name}.reference.json"))).unwrap();
+        let reference: std::collections::BTreeMap<String, TinyReference> = serde_json::from_str(&text).unwrap();
+        for format in formats {
+            let mut engine = tiny_engine(name, format);
+            for case in &reference[*format].cases {
+                let Some(want) = &case.logits else { continue };
+                let prompts: Vec<Vec<u32>> = (1..=case.ids.len()).map(|n| case.ids[..n].to_vec()).collect();
+                let got = pollster::block_on(engine.next_logits(&prompts, Weights::Frozen)).unwrap();
+                for (position, (got, want)) in got.iter().zip(want).enumerate() {
+                    let worst = got.iter().zip(want).map(|(g, w)| (g - w).abs()).fold(0.0, f32::max);
+                    assert!(
+                        worst < TINY_TOLERANCE,
+                        "{name} {format} {}: logits at position {position} are off by {worst}",
+                        case.name
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn tiny_models_continue_as_the_reference_does() {
+    for (name, format) in [("tiny_a", "f32"), ("tiny_a", "q4_1"), ("tiny_b", "q8_0"), ("tiny_b", "q4_0")] {
+        let text = std::fs::read_to_string(fixture(&format!("{name}.reference.json"))).unwrap();
+        let reference: std::collections::BTreeMap<String, TinyReference> = serde_json::from_str(&text).unwrap();
+        let mut engine = tiny_engine(name, format);
+        for case in &reference[format].cases {
+            let mut ids = case.ids.clone();
+            for (&want, &lead) in case.greedy.tokens.iter().zip(&case.greedy.leads) {
+                if lead < 2.0 * TINY_TOLERANCE {
+                    break;
+                }
+                let logits = pollster::block_on(engine.next_logits(&[ids.clone()], Weights::Frozen)).unwrap();
+                let got = (0..logits[0].len()).max_by(|&a, &b| logits[0][a].total_cmp(&logits[0][b])).unwrap();
+                assert_eq!(got as u32, want, "{name} {format} {} after {} tokens", case.name, ids.len());
+                ids.push(want);
+            }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct SmolReference {
+    model_sha256: String,
+    cases: Vec<SmolCase>,
+}
+
+#[derive(Deserialize)]
+struct SmolCase {
+    name: String,
+    messages: Vec<Message>,
+    ids: Vec<u32>,
+    logits: Vec<SmolLogits>,
+    greedy: Greedy,
+}
+
+#[derive(Deserialize)]
+struct SmolLogits {
+    position: usize,
+    argmax: u32,
+    vocabulary: Vec<usize>,
+    logits: Vec<f32>,
+}
+
+#[test]
+fn smollm2_gives_the_reference_logits_and_continuations() {
+    let text = std::fs::read_to_string(fixture("smollm2_reference.json")).unwrap();
+    let reference: SmolReference = serde_json::from_str(&text).unwrap();
+    let gpu = open_gpu();
+    let model = load_model(&gpu, &smollm2_path());
+    assert_eq!(model.sha256, reference.model_sha256, "the fixtures belong to another file");
+    let mut engine = pollster::block_on(Engine::new(&gpu, model, &Settings::small())).unwrap();
+    for case in &reference.cases {
+        let prompts: Vec<Vec<u32>> = case.logits.iter().map(|l| case.ids[..=l.position].to_vec()).collect();
+        let got = pollster::block_on(engine.next_logits(&prompts, Weights::Frozen)).unwrap();
+        for (got, want) in got.iter().zip(&case.logits) {
+            let argmax = (0..got.len()).max_by(|&a, &b| got[a].total_cmp(&got[b])).unwrap();
+            assert_eq!(argmax as u32, want.argmax, "{} at {}", case.name, want.position);
+            for (&token, &logit) in want.vocabulary.iter().zip(&want.logits) {
+                let error = (got[token] - logit).abs();
+                assert!(error < 2e-2, "{} at {}: token {token} off by {error}", case.name, want.position);
+            }
+        }
+        // The reference runs on past the end of the turn; ours stops there.
+        let request = GenerateRequest { messages: case.messages.clone(), max_tokens: 24, ..Default::default() };
+        let generated =
+            pollster::block_on(engine.generate(&[request], &mut |_, _| {}, &Abort::default())).unwrap().remove(0);
+        assert_eq!(generated.prompt_tokens, case.ids.len(), "{}", case.name);
+        let sure = case.greedy.leads.iter().take_while(|&&lead| lead > 2e-2).count();
+        let compared = sure.min(generated.tokens.len());
+        assert!(compared > 3, "{}: too little was generated to compare", case.name);
+        assert_eq!(generated.tokens[..compared], case.greedy.tokens[..compared], "{}", case.name);
+    }
+}
