@@ -9,8 +9,8 @@
 // keys, then values); lse [rows, HEADS]; o, upstream [rows, HEADS HEAD_DIM]; stats [rows, HEADS] of (lse, D);
 // count.x = rows. HEAD_DIM is a multiple of 4, at most 256. Needs include/rows.
 // Entry points: prepare (all adapters) fills stats; then dq and dk, dv by
-//   queries_by_lane, keys_by_lane             a row an invocation, vectors in registers, for emulated adapters: what
-//                                             8 neighbouring rows meet is read once for all of them
+//   queries_by_lane, keys_by_lane             a row an invocation, for emulated adapters, where every read is dear: what
+//                                             is read serves several heads or keys, in registers
 //   query_per_workgroup, key_per_workgroup    a row a workgroup, for GPUs
 
 override KV_HEADS: u32;
@@ -20,29 +20,30 @@ override SCALE: f32;
 // Query heads of one key head that an invocation of queries_by_lane takes together: 1, 2 or 3.
 override SHARED: u32 = 1u;
 
-@group(0) @binding(0) var<storage, read> qkv: array<f32>;
-@group(0) @binding(1) var<storage, read> kv: array<f32>;
+@group(0) @binding(0) var<storage, read> qkv: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> kv: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> stats: array<vec2<f32>>;
-@group(0) @binding(3) var<storage, read> upstream: array<f32>;
+@group(0) @binding(3) var<storage, read> upstream: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> rows: array<Row>;
 @group(0) @binding(5) var<storage, read> sequences: array<Sequence>;
-@group(0) @binding(6) var<storage, read_write> dqkv: array<f32>;
+@group(0) @binding(6) var<storage, read_write> dqkv: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read> query_end: array<u32>;
 @group(0) @binding(8) var<uniform> count: vec4<u32>;
 @group(0) @binding(9) var<storage, read> lse: array<f32>;
-@group(0) @binding(10) var<storage, read> o: array<f32>;
+@group(0) @binding(10) var<storage, read> o: array<vec4<f32>>;
 
-// Offset of query head h, or of key head h - HEADS, of a row in qkv and dqkv; value heads follow the key heads.
+// Offset of query head h, or of key head h - HEADS, of a row in qkv and dqkv; value heads follow the key heads. All
+// offsets count vec4.
 fn qkv_at(row: u32, head: u32) -> u32 {
-    return (row * (GROUP + 2u) * KV_HEADS + head) * HEAD_DIM;
+    return (row * (GROUP + 2u) * KV_HEADS + head) * (HEAD_DIM / 4u);
 }
 
 fn kv_at(row: u32, head: u32) -> u32 {
-    return (row * 2u * KV_HEADS + head) * HEAD_DIM;
+    return (row * 2u * KV_HEADS + head) * (HEAD_DIM / 4u);
 }
 
 fn upstream_at(row: u32, head: u32) -> u32 {
-    return (row * GROUP * KV_HEADS + head) * HEAD_DIM;
+    return (row * GROUP * KV_HEADS + head) * (HEAD_DIM / 4u);
 }
 
 // Keys that a row sees: [prefix_start, prefix_end) and [start, end).
@@ -74,150 +75,86 @@ fn prepare(@builtin(global_invocation_id) id: vec3<u32>) {
     }
     let at = upstream_at(row, head);
     var sum = 0.0;
-    for (var d = 0u; d < HEAD_DIM; d++) {
-        sum += upstream[at + d] * o[at + d];
+    for (var d = 0u; d < HEAD_DIM / 4u; d++) {
+        sum += dot(upstream[at + d], o[at + d]);
     }
     stats[row * heads + head] = vec2(lse[row * heads + head], sum);
 }
 
+// Four scores at a time: probabilities, and gradients of the scores.
+struct Weighed {
+    p: vec4<f32>,
+    ds: vec4<f32>,
+}
+
+fn weigh(score: vec4<f32>, dp: vec4<f32>, lse_of: vec4<f32>, d_of: vec4<f32>, seen: vec4<bool>) -> Weighed {
+    let p = select(vec4(0.0), exp(SCALE * score - lse_of), seen);
+    return Weighed(p, SCALE * p * (dp - d_of));
+}
+
 const LANES = 8u;
-const LARGEST = 64u;
-
-fn qkv4(at: u32) -> vec4<f32> {
-    return vec4(qkv[at], qkv[at + 1u], qkv[at + 2u], qkv[at + 3u]);
-}
-
-fn kv4(at: u32) -> vec4<f32> {
-    return vec4(kv[at], kv[at + 1u], kv[at + 2u], kv[at + 3u]);
-}
-
-fn upstream4(at: u32) -> vec4<f32> {
-    return vec4(upstream[at], upstream[at + 1u], upstream[at + 2u], upstream[at + 3u]);
-}
-
-fn store4(at: u32, value: vec4<f32>) {
-    dqkv[at] = value.x;
-    dqkv[at + 1u] = value.y;
-    dqkv[at + 2u] = value.z;
-    dqkv[at + 3u] = value.w;
-}
-
-fn sum4(v: vec4<f32>) -> f32 {
-    return (v.x + v.y) + (v.z + v.w);
-}
-
-// Probability and gradient of a score from q·k, do·v, (lse, D).
-fn weigh(score: vec4<f32>, dp: vec4<f32>, stat: vec2<f32>, seen: bool) -> vec2<f32> {
-    let p = select(0.0, exp(SCALE * sum4(score) - stat.x), seen);
-    return vec2(p, SCALE * p * (sum4(dp) - stat.y));
-}
 
 @compute @workgroup_size(LANES)
 fn queries_by_lane(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    // The heads of one invocation share their key head. They stand in three sets of variables, not in an array:
-    // emulated adapters keep only what is indexed by constants in registers.
+    let depth = HEAD_DIM / 4u;
     let head = group.x * SHARED;
     let key_head = head / GROUP;
     let first = group.y * LANES;
-    let row = min(first + lane, count.x - 1u);
+    if first + lane >= count.x {
+        return;
+    }
+    let row = first + lane;
     let mine = keys_of(row);
     let stat_at = row * GROUP * KV_HEADS + head;
     let stat0 = stats[stat_at];
     let stat1 = stats[stat_at + SHARED / 2u];
     let stat2 = stats[stat_at + SHARED - 1u];
-    var q0: array<vec4<f32>, LARGEST>;
-    var q1: array<vec4<f32>, LARGEST>;
-    var q2: array<vec4<f32>, LARGEST>;
-    var g0: array<vec4<f32>, LARGEST>;
-    var g1: array<vec4<f32>, LARGEST>;
-    var g2: array<vec4<f32>, LARGEST>;
-    var dq0: array<vec4<f32>, LARGEST>;
-    var dq1: array<vec4<f32>, LARGEST>;
-    var dq2: array<vec4<f32>, LARGEST>;
     let q_at = qkv_at(row, head);
     let g_at = upstream_at(row, head);
-    for (var i = 0u; i < HEAD_DIM / 4u; i++) {
-        q0[i] = qkv4(q_at + 4u * i);
-        g0[i] = upstream4(g_at + 4u * i);
-        dq0[i] = vec4(0.0);
-        if SHARED > 1u {
-            q1[i] = qkv4(q_at + HEAD_DIM + 4u * i);
-            g1[i] = upstream4(g_at + HEAD_DIM + 4u * i);
-            dq1[i] = vec4(0.0);
-        }
-        if SHARED > 2u {
-            q2[i] = qkv4(q_at + 2u * HEAD_DIM + 4u * i);
-            g2[i] = upstream4(g_at + 2u * HEAD_DIM + 4u * i);
-            dq2[i] = vec4(0.0);
-        }
+    for (var d = 0u; d < SHARED * depth; d++) {
+        dqkv[q_at + d] = vec4(0.0);
     }
-    // The keys that any of the 8 rows sees: the same loop for all of them.
-    var all = keys_of(first);
-    for (var i = 1u; i < LANES; i++) {
-        let other = keys_of(min(first + i, count.x - 1u));
-        if other.prefix_end > other.prefix_start {
-            if all.prefix_end > all.prefix_start {
-                all.prefix_start = min(all.prefix_start, other.prefix_start);
-                all.prefix_end = max(all.prefix_end, other.prefix_end);
-            } else {
-                all.prefix_start = other.prefix_start;
-                all.prefix_end = other.prefix_end;
-            }
-        }
-        all.start = min(all.start, other.start);
-        all.end = max(all.end, other.end);
-    }
-    let prefix_length = all.prefix_end - all.prefix_start;
-    for (var n = 0u; n < prefix_length + all.end - all.start; n++) {
-        let in_prefix = n < prefix_length;
-        let j = select(all.start + n - prefix_length, all.prefix_start + n, in_prefix);
-        let low = select(mine.start, mine.prefix_start, in_prefix);
-        let high = select(mine.end, mine.prefix_end, in_prefix);
-        let seen = j >= low && j < high;
-        let k_at = kv_at(j, key_head);
-        let v_at = kv_at(j, KV_HEADS + key_head);
+    let prefix_length = mine.prefix_end - mine.prefix_start;
+    let total = prefix_length + mine.end - mine.start;
+    // Four keys at a time; past the end the last one again, with weight 0.
+    for (var n = 0u; n < total; n += 4u) {
+        let index = vec4(n) + vec4(0u, 1u, 2u, 3u);
+        let seen = index < vec4(total);
+        let key = min(index, vec4(total - 1u));
+        let j = select(key - prefix_length + mine.start, key + mine.prefix_start, key < vec4(prefix_length));
+        let k_at = (j * 2u * KV_HEADS + key_head) * depth;
+        let v_at = k_at + KV_HEADS * depth;
         var score0 = vec4(0.0);
         var score1 = vec4(0.0);
         var score2 = vec4(0.0);
         var dp0 = vec4(0.0);
         var dp1 = vec4(0.0);
         var dp2 = vec4(0.0);
-        var k: array<vec4<f32>, LARGEST>;
-        for (var i = 0u; i < HEAD_DIM / 4u; i++) {
-            k[i] = kv4(k_at + 4u * i);
-            let v = kv4(v_at + 4u * i);
-            score0 += q0[i] * k[i];
-            dp0 += g0[i] * v;
+        for (var d = 0u; d < depth; d++) {
+            let k = mat4x4(kv[k_at.x + d], kv[k_at.y + d], kv[k_at.z + d], kv[k_at.w + d]);
+            let v = mat4x4(kv[v_at.x + d], kv[v_at.y + d], kv[v_at.z + d], kv[v_at.w + d]);
+            score0 += qkv[q_at + d] * k;
+            dp0 += upstream[g_at + d] * v;
             if SHARED > 1u {
-                score1 += q1[i] * k[i];
-                dp1 += g1[i] * v;
+                score1 += qkv[q_at + depth + d] * k;
+                dp1 += upstream[g_at + depth + d] * v;
             }
             if SHARED > 2u {
-                score2 += q2[i] * k[i];
-                dp2 += g2[i] * v;
+                score2 += qkv[q_at + 2u * depth + d] * k;
+                dp2 += upstream[g_at + 2u * depth + d] * v;
             }
         }
-        let ds0 = weigh(score0, dp0, stat0, seen).y;
-        let ds1 = weigh(score1, dp1, stat1, seen).y;
-        let ds2 = weigh(score2, dp2, stat2, seen).y;
-        for (var i = 0u; i < HEAD_DIM / 4u; i++) {
-            dq0[i] += ds0 * k[i];
+        let ds0 = weigh(score0, dp0, vec4(stat0.x), vec4(stat0.y), seen).ds;
+        let ds1 = weigh(score1, dp1, vec4(stat1.x), vec4(stat1.y), seen).ds;
+        let ds2 = weigh(score2, dp2, vec4(stat2.x), vec4(stat2.y), seen).ds;
+        for (var d = 0u; d < depth; d++) {
+            let k = mat4x4(kv[k_at.x + d], kv[k_at.y + d], kv[k_at.z + d], kv[k_at.w + d]);
+            dqkv[q_at + d] += k * ds0;
             if SHARED > 1u {
-                dq1[i] += ds1 * k[i];
+                dqkv[q_at + depth + d] += k * ds1;
             }
             if SHARED > 2u {
-                dq2[i] += ds2 * k[i];
-            }
-        }
-    }
-    if first + lane < count.x {
-        for (var i = 0u; i < HEAD_DIM / 4u; i++) {
-            store4(q_at + 4u * i, dq0[i]);
-            if SHARED > 1u {
-                store4(q_at + HEAD_DIM + 4u * i, dq1[i]);
-            }
-            if SHARED > 2u {
-                store4(q_at + 2u * HEAD_DIM + 4u * i, dq2[i]);
+                dqkv[q_at + 2u * depth + d] += k * ds2;
             }
         }
     }
@@ -225,141 +162,156 @@ fn queries_by_lane(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
 
 @compute @workgroup_size(LANES)
 fn keys_by_lane(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    // An invocation takes two keys, 8 rows apart, so that a query read once serves both.
+    // An invocation takes two keys, 8 rows apart, and four queries at a time.
+    let depth = HEAD_DIM / 4u;
     let key_head = group.x;
     let first = group.y * 2u * LANES;
     let last = count.x - 1u;
-    let j0 = min(first + lane, last);
-    let j1 = min(first + LANES + lane, last);
-    var k0: array<vec4<f32>, LARGEST>;
-    var k1: array<vec4<f32>, LARGEST>;
-    var v0: array<vec4<f32>, LARGEST>;
-    var v1: array<vec4<f32>, LARGEST>;
-    var dk0: array<vec4<f32>, LARGEST>;
-    var dk1: array<vec4<f32>, LARGEST>;
-    var dv0: array<vec4<f32>, LARGEST>;
-    var dv1: array<vec4<f32>, LARGEST>;
-    for (var i = 0u; i < HEAD_DIM / 4u; i++) {
-        k0[i] = kv4(kv_at(j0, key_head) + 4u * i);
-        k1[i] = kv4(kv_at(j1, key_head) + 4u * i);
-        v0[i] = kv4(kv_at(j0, KV_HEADS + key_head) + 4u * i);
-        v1[i] = kv4(kv_at(j1, KV_HEADS + key_head) + 4u * i);
-        dk0[i] = vec4(0.0);
-        dk1[i] = vec4(0.0);
-        dv0[i] = vec4(0.0);
-        dv1[i] = vec4(0.0);
+    if first + lane > last {
+        return;
     }
-    var end = 0u;
-    for (var i = 0u; i < 2u * LANES; i++) {
-        end = max(end, query_end[min(first + i, last)]);
+    let j0 = first + lane;
+    let j1 = min(j0 + LANES, last);
+    let second = j0 + LANES <= last;
+    let k_at0 = kv_at(j0, key_head);
+    let k_at1 = kv_at(j1, key_head);
+    let dk_at0 = qkv_at(j0, GROUP * KV_HEADS + key_head);
+    let dk_at1 = qkv_at(j1, GROUP * KV_HEADS + key_head);
+    // From a key of kv or dqkv to its value.
+    let value = KV_HEADS * depth;
+    for (var d = 0u; d < depth; d++) {
+        dqkv[dk_at0 + d] = vec4(0.0);
+        dqkv[dk_at0 + value + d] = vec4(0.0);
+        if second {
+            dqkv[dk_at1 + d] = vec4(0.0);
+            dqkv[dk_at1 + value + d] = vec4(0.0);
+        }
     }
-    for (var t = first; t < min(end, count.x); t++) {
-        let keys = keys_of(t);
-        let seen0 = sees(keys, j0);
-        let seen1 = sees(keys, j1);
+    let end = min(max(query_end[j0], query_end[j1]), count.x);
+    for (var start = j0; start < end; start += 4u) {
+        let t = min(vec4(start) + vec4(0u, 1u, 2u, 3u), vec4(last));
+        let keys_x = keys_of(t.x);
+        let keys_y = keys_of(t.y);
+        let keys_z = keys_of(t.z);
+        let keys_w = keys_of(t.w);
+        let inside = vec4(start) + vec4(0u, 1u, 2u, 3u) < vec4(end);
+        let seen0 = inside & vec4(sees(keys_x, j0), sees(keys_y, j0), sees(keys_z, j0), sees(keys_w, j0));
+        let seen1 = inside & vec4(sees(keys_x, j1), sees(keys_y, j1), sees(keys_z, j1), sees(keys_w, j1))
+            & vec4(second);
         for (var h = key_head * GROUP; h < (key_head + 1u) * GROUP; h++) {
-            let q_at = qkv_at(t, h);
-            let g_at = upstream_at(t, h);
-            let stat = stats[t * GROUP * KV_HEADS + h];
-            var q: array<vec4<f32>, LARGEST>;
-            var g: array<vec4<f32>, LARGEST>;
+            let q_at = (t * ((GROUP + 2u) * KV_HEADS) + h) * depth;
+            let g_at = (t * (GROUP * KV_HEADS) + h) * depth;
+            let stat_at = t * (GROUP * KV_HEADS) + h;
+            let stat_x = stats[stat_at.x];
+            let stat_y = stats[stat_at.y];
+            let stat_z = stats[stat_at.z];
+            let stat_w = stats[stat_at.w];
+            let lse_of = vec4(stat_x.x, stat_y.x, stat_z.x, stat_w.x);
+            let d_of = vec4(stat_x.y, stat_y.y, stat_z.y, stat_w.y);
             var score0 = vec4(0.0);
             var score1 = vec4(0.0);
             var dp0 = vec4(0.0);
             var dp1 = vec4(0.0);
-            for (var i = 0u; i < HEAD_DIM / 4u; i++) {
-                q[i] = qkv4(q_at + 4u * i);
-                g[i] = upstream4(g_at + 4u * i);
-                score0 += k0[i] * q[i];
-                score1 += k1[i] * q[i];
-                dp0 += v0[i] * g[i];
-                dp1 += v1[i] * g[i];
+            for (var d = 0u; d < depth; d++) {
+                let q = mat4x4(qkv[q_at.x + d], qkv[q_at.y + d], qkv[q_at.z + d], qkv[q_at.w + d]);
+                let g = mat4x4(upstream[g_at.x + d], upstream[g_at.y + d], upstream[g_at.z + d], upstream[g_at.w + d]);
+                score0 += kv[k_at0 + d] * q;
+                score1 += kv[k_at1 + d] * q;
+                dp0 += kv[k_at0 + value + d] * g;
+                dp1 += kv[k_at1 + value + d] * g;
             }
-            let weight0 = weigh(score0, dp0, stat, seen0);
-            let weight1 = weigh(score1, dp1, stat, seen1);
-            for (var i = 0u; i < HEAD_DIM / 4u; i++) {
-                dk0[i] += weight0.y * q[i];
-                dk1[i] += weight1.y * q[i];
-                dv0[i] += weight0.x * g[i];
-                dv1[i] += weight1.x * g[i];
+            let of0 = weigh(score0, dp0, lse_of, d_of, seen0);
+            let of1 = weigh(score1, dp1, lse_of, d_of, seen1);
+            for (var d = 0u; d < depth; d++) {
+                let q = mat4x4(qkv[q_at.x + d], qkv[q_at.y + d], qkv[q_at.z + d], qkv[q_at.w + d]);
+                let g = mat4x4(upstream[g_at.x + d], upstream[g_at.y + d], upstream[g_at.z + d], upstream[g_at.w + d]);
+                dqkv[dk_at0 + d] += q * of0.ds;
+                dqkv[dk_at0 + value + d] += g * of0.p;
+                if second {
+                    dqkv[dk_at1 + d] += q * of1.ds;
+                    dqkv[dk_at1 + value + d] += g * of1.p;
+                }
             }
-        }
-    }
-    for (var i = 0u; i < HEAD_DIM / 4u; i++) {
-        let k_head = GROUP * KV_HEADS + key_head;
-        let v_head = k_head + KV_HEADS;
-        if first + lane <= last {
-            store4(qkv_at(j0, k_head) + 4u * i, dk0[i]);
-            store4(qkv_at(j0, v_head) + 4u * i, dv0[i]);
-        }
-        if first + LANES + lane <= last {
-            store4(qkv_at(j1, k_head) + 4u * i, dk1[i]);
-            store4(qkv_at(j1, v_head) + 4u * i, dv1[i]);
         }
     }
 }
 
 const WIDTH = 64u;
 // The row's own two vectors: query and upstream gradient, or key and value.
-var<workgroup> own_first: array<f32, 256>;
-var<workgroup> own_second: array<f32, 256>;
+var<workgroup> own_first: array<vec4<f32>, WIDTH>;
+var<workgroup> own_second: array<vec4<f32>, WIDTH>;
 var<workgroup> p_tile: array<f32, WIDTH>;
 var<workgroup> ds_tile: array<f32, WIDTH>;
 var<workgroup> at_tile: array<u32, WIDTH>;
+var<workgroup> partial: array<vec4<f32>, WIDTH>;
+
+// Sums `value` over the stripes, the invocations depth apart, for invocations below depth.
+fn sum_stripes(value: vec4<f32>, lane: u32) -> vec4<f32> {
+    let depth = HEAD_DIM / 4u;
+    partial[lane] = value;
+    workgroupBarrier();
+    var sum = value;
+    for (var i = lane + depth; i < WIDTH / depth * depth; i += depth) {
+        sum += partial[i];
+    }
+    workgroupBarrier();
+    return sum;
+}
 
 @compute @workgroup_size(WIDTH)
 fn query_per_workgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let depth = HEAD_DIM / 4u;
+    // In the second phase an invocation sums elements 4d .. 4d+4 over every stripes-th key.
+    let stripes = WIDTH / depth;
+    let d = lane % depth;
     let head = group.x;
     let key_head = head / GROUP;
     let row = group.y;
     let position = rows[row].position;
     let sequence = sequences[rows[row].sequence];
     let stat = stats[row * GROUP * KV_HEADS + head];
-    for (var d = lane; d < HEAD_DIM; d += WIDTH) {
-        own_first[d] = qkv[qkv_at(row, head) + d];
-        own_second[d] = upstream[upstream_at(row, head) + d];
+    if lane < depth {
+        own_first[lane] = qkv[qkv_at(row, head) + lane];
+        own_second[lane] = upstream[upstream_at(row, head) + lane];
     }
     workgroupBarrier();
     var dq = vec4(0.0);
     for (var start = 0u; start <= position; start += WIDTH) {
-        let p_index = min(start + lane, position);
-        let j = kv_index(sequence, p_index);
-        let k_at = kv_at(j, key_head);
-        let v_at = kv_at(j, KV_HEADS + key_head);
+        let k_at = kv_at(kv_index(sequence, min(start + lane, position)), key_head);
+        let v_at = k_at + KV_HEADS * depth;
         var score = 0.0;
         var dp = 0.0;
-        for (var d = 0u; d < HEAD_DIM; d++) {
-            score += own_first[d] * kv[k_at + d];
-            dp += own_second[d] * kv[v_at + d];
+        for (var i = 0u; i < depth; i++) {
+            score += dot(own_first[i], kv[k_at + i]);
+            dp += dot(own_second[i], kv[v_at + i]);
         }
         let p = select(0.0, exp(SCALE * score - stat.x), start + lane <= position);
         ds_tile[lane] = SCALE * p * (dp - stat.y);
         at_tile[lane] = k_at;
         workgroupBarrier();
-        for (var c = 0u; c * WIDTH < HEAD_DIM; c++) {
-            let d = min(c * WIDTH + lane, HEAD_DIM - 1u);
-            var sum = 0.0;
-            for (var i = 0u; i < WIDTH; i++) {
-                sum += ds_tile[i] * kv[at_tile[i] + d];
+        if lane < stripes * depth {
+            for (var i = lane / depth; i < WIDTH; i += stripes) {
+                dq += ds_tile[i] * kv[at_tile[i] + d];
             }
-            dq[c] += sum;
         }
         workgroupBarrier();
     }
-    for (var c = 0u; c * WIDTH < HEAD_DIM; c++) {
-        if c * WIDTH + lane < HEAD_DIM {
-            dqkv[qkv_at(row, head) + c * WIDTH + lane] = dq[c];
-        }
+    let sum = sum_stripes(dq, lane);
+    if lane < depth {
+        dqkv[qkv_at(row, head) + lane] = sum;
     }
 }
 
 @compute @workgroup_size(WIDTH)
 fn key_per_workgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let depth = HEAD_DIM / 4u;
+    let stripes = WIDTH / depth;
+    let d = lane % depth;
     let key_head = group.x;
     let j = group.y;
-    for (var d = lane; d < HEAD_DIM; d += WIDTH) {
-        own_first[d] = kv[kv_at(j, key_head) + d];
-        own_second[d] = kv[kv_at(j, KV_HEADS + key_head) + d];
+    if lane < depth {
+        own_first[lane] = kv[kv_at(j, key_head) + lane];
+        own_second[lane] = kv[kv_at(j, KV_HEADS + key_head) + lane];
     }
     workgroupBarrier();
     var dk = vec4(0.0);
@@ -374,33 +326,27 @@ fn key_per_workgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_inv
             let g_at = upstream_at(t, h);
             var score = 0.0;
             var dp = 0.0;
-            for (var d = 0u; d < HEAD_DIM; d++) {
-                score += own_first[d] * qkv[q_at + d];
-                dp += own_second[d] * upstream[g_at + d];
+            for (var i = 0u; i < depth; i++) {
+                score += dot(own_first[i], qkv[q_at + i]);
+                dp += dot(own_second[i], upstream[g_at + i]);
             }
             let p = select(0.0, exp(SCALE * score - stat.x), seen);
             p_tile[lane] = p;
             ds_tile[lane] = SCALE * p * (dp - stat.y);
             workgroupBarrier();
-            for (var c = 0u; c * WIDTH < HEAD_DIM; c++) {
-                let d = min(c * WIDTH + lane, HEAD_DIM - 1u);
-                var key_sum = 0.0;
-                var value_sum = 0.0;
-                for (var i = 0u; i < min(WIDTH, end - start); i++) {
-                    key_sum += ds_tile[i] * qkv[qkv_at(start + i, h) + d];
-                    value_sum += p_tile[i] * upstream[upstream_at(start + i, h) + d];
+            if lane < stripes * depth {
+                for (var i = lane / depth; i < min(WIDTH, end - start); i += stripes) {
+                    dk += ds_tile[i] * qkv[qkv_at(start + i, h) + d];
+                    dv += p_tile[i] * upstream[upstream_at(start + i, h) + d];
                 }
-                dk[c] += key_sum;
-                dv[c] += value_sum;
             }
             workgroupBarrier();
         }
     }
-    for (var c = 0u; c * WIDTH < HEAD_DIM; c++) {
-        if c * WIDTH + lane < HEAD_DIM {
-            let d = c * WIDTH + lane;
-            dqkv[qkv_at(j, GROUP * KV_HEADS + key_head) + d] = dk[c];
-            dqkv[qkv_at(j, (GROUP + 1u) * KV_HEADS + key_head) + d] = dv[c];
-        }
+    let key_sum = sum_stripes(dk, lane);
+    let value_sum = sum_stripes(dv, lane);
+    if lane < depth {
+        dqkv[qkv_at(j, GROUP * KV_HEADS + key_head) + lane] = key_sum;
+        dqkv[qkv_at(j, (GROUP + 1u) * KV_HEADS + key_head) + lane] = value_sum;
     }
 }
