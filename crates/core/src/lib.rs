@@ -11,5 +11,6 @@ pub mod engine;
 pub mod fast;
 pub mod message;
 pub mod model;
+pub mod recipe;
 pub mod rollout;
 pub mod settings;
