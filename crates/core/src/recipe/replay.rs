@@ -127,8 +127,8 @@ async fn perform<P: Policy>(
             let options = AskOptions { context: *context, twin: false };
             agent.ask(text, options, observe, abort).await.map(drop)
         }
-        Action::Write => agent.write_now(observe, abort).await.map(drop),
-        Action::Clear => {
+        Action::Write {} => agent.write_now(observe, abort).await.map(drop),
+        Action::Clear {} => {
             agent.clear_context(observe);
             Ok(())
         }

@@ -164,7 +164,7 @@ fn hostile_links_are_named_and_refused() {
     assert!(matches!(broken("\"do\": \"write\"", "\"do\": \"write\", \"x\": 1"), RecipeError::Json(_)));
     assert!(matches!(broken("\"rank\": 6", "\"rank\": 100000"), RecipeError::Settings(_)));
     let mut long = made();
-    long.script = vec![Action::Clear; MAX_ACTIONS + 1];
+    long.script = vec![Action::Clear {}; MAX_ACTIONS + 1];
     assert!(matches!(error(&deflated(&serde_json::to_vec(&long).unwrap())), RecipeError::TooManyActions { .. }));
     long.script = vec![Action::Turn { text: "x".repeat(MAX_JSON) }];
     assert!(matches!(long.to_fragment(), Err(RecipeError::TooLarge)));
@@ -176,8 +176,8 @@ fn action() -> impl Strategy<Value = Action> {
         text.prop_map(|text| Action::Turn { text }),
         (text, text).prop_map(|(text, answer)| Action::Feed { text, answer }),
         (text, any::<bool>()).prop_map(|(text, context)| Action::Ask { text, context }),
-        Just(Action::Write),
-        Just(Action::Clear),
+        Just(Action::Write {}),
+        Just(Action::Clear {}),
         (text, text).prop_map(|(q, a)| Action::Learn { cards: vec![card(&q, &a)] }),
         any::<u64>().prop_map(|id| Action::Forget { id }),
         (text, text, any::<u64>()).prop_map(|(q, a, id)| Action::Edit { card: Card { id, ..card(&q, &a) } }),

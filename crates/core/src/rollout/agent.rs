@@ -373,7 +373,7 @@ impl<P: Policy> Agent<P> {
     /// h ← ∅, without writing. The explicit memory and Δ stay.
     pub fn clear_context(&mut self, observe: &mut dyn FnMut(Event)) {
         self.clear(observe);
-        self.state.script.push(Action::Clear);
+        self.state.script.push(Action::Clear {});
     }
 
     fn clear(&mut self, observe: &mut dyn FnMut(Event)) {

@@ -37,7 +37,7 @@ impl<P: Policy> Agent<P> {
         match self.write(observe, abort).await? {
             Some(written) => {
                 self.state.written = self.state.context.len();
-                self.state.script.push(Action::Write);
+                self.state.script.push(Action::Write {});
                 Ok(written)
             }
             None if abort.is_aborted() => Err(AgentError::Aborted),

@@ -41,10 +41,10 @@ pub enum Action {
         /// Whether it was asked with the context.
         context: bool,
     },
-    /// Memory is written.
-    Write,
+    /// Memory is written. (Braces, here and below: only with them does serde refuse unknown fields.)
+    Write {},
     /// The context is cleared.
-    Clear,
+    Clear {},
     /// Cards from outside are learned as one write.
     Learn {
         /// The cards.
