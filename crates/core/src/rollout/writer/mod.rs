@@ -72,6 +72,8 @@ pub enum DropReason {
     TooLong,
     /// The answer does not stand in the context.
     NotGrounded,
+    /// Asked about the context, the model does not answer the question with the answer.
+    NotAnswered,
     /// Says what another card says.
     Duplicate,
     /// One more than `rollout.max_cards`.

@@ -1,0 +1,236 @@
+//! The writer for small models: the answer first, as a span copied from what the person said, then its question.
+//!
+//! A model of 135 million weights does not write usable JSON, and asked for questions it invents answers. So the
+//! answer is copied, never generated:
+//! 1. Rules find spans together with the question they answer ("I live in Ghent": "Where do I live?"), several
+//!    wordings, and the answer as a sentence. Plain English only; other languages fall through to 2.
+//! 2. For names, points in time and numbers that no rule explains the model writes the question, few-shot. Where it
+//!    writes none that fits, the most probable of a few templates takes its place.
+//! 3. Questions of 2 must bring the span back when they are asked about the turn (round trip).
+
+mod pattern;
+mod rules;
+#[cfg(test)]
+mod tests;
+mod text;
+mod verbs;
+
+use self::rules::{Found, core_of, is_time, loose_spans, rule_cards};
+use self::text::{second_person, sentences};
+use super::{Draft, DropReason, Dropped, Writer, WriterInput, WriterOutput, sample};
+use crate::abort::Abort;
+use crate::message::Message;
+use crate::rollout::event::Event;
+use crate::rollout::policy::{GenerateRequest, Policy, PolicyError, Sampling, ScoreRequest, Weights};
+
+/// Most tokens of a question.
+const QUESTION_TOKENS: usize = 18;
+/// Most tokens of a round trip's answer.
+const ROUND_TRIP_TOKENS: usize = 20;
+/// Most spans the model is asked about in one write.
+const MAX_SPANS: usize = 32;
+/// Most bytes of a turn that are looked at; the rest of a longer one (a pasted document) is not a statement about the
+/// person.
+const MAX_TURN: usize = 8 * 1024;
+
+const INSTRUCTION: &str = "Write one short question that the user could ask later about the answer. The question says \
+                           \"I\" or \"my\" and does not contain the answer.\n\n";
+
+/// (text, answer, question).
+const EXAMPLES: [(&str, &str, &str); 6] = [
+    ("My sister Olga came by with her kids.", "Olga", "What is my sister's name?"),
+    ("I finally sold the old Toyota yesterday.", "Toyota", "Which car did I own?"),
+    ("We are flying to Lisbon in May, I can't wait.", "Lisbon", "Where am I flying to?"),
+    ("I dropped my keys at the Blue Lion last night.", "Blue Lion", "Where did I drop my keys?"),
+    ("Can you believe I am 45 today?", "45", "How old am I?"),
+    ("My colleague Ben gave me his Canon for the trip.", "Canon", "Which camera do I have for the trip?"),
+];
+
+/// Questions that fit many names and numbers.
+const NAME_TEMPLATES: [&str; 6] = [
+    "What is my friend's name?",
+    "Where am I going?",
+    "Where was I?",
+    "What did I buy?",
+    "What do I like?",
+    "Who did I meet?",
+];
+/// Questions that fit many points in time.
+const TIME_TEMPLATES: [&str; 3] = ["When is my appointment?", "When am I leaving?", "When does it happen to me?"];
+/// Questions that fit many numbers.
+const NUMBER_TEMPLATES: [&str; 3] = ["How old am I?", "How many do I have?", "What is my number?"];
+
+/// The writer.
+#[derive(Debug, Clone, Copy)]
+pub struct AnswerFirst;
+
+/// A span whose question the model writes.
+struct Loose {
+    turn: usize,
+    text: String,
+    span: String,
+}
+
+impl Writer for AnswerFirst {
+    async fn write<P: Policy>(
+        &self,
+        policy: &mut P,
+        input: &WriterInput<'_>,
+        observe: &mut dyn FnMut(Event),
+        abort: &Abort,
+    ) -> Result<WriterOutput, PolicyError> {
+        let mut output = WriterOutput::default();
+        let mut cards: Vec<(usize, Found)> = Vec::new();
+        let mut loose = Vec::new();
+        for turn in input.turns {
+            let text = squeeze(&turn.user);
+            let found = rule_cards(&text);
+            if found.is_empty() {
+                let spans = loose_spans(&text, &found);
+                loose.extend(spans.into_iter().map(|span| Loose { turn: turn.index, text: text.clone(), span }));
+            }
+            cards.extend(found.into_iter().map(|card| (turn.index, card)));
+        }
+        for skipped in loose.drain(MAX_SPANS.min(loose.len())..) {
+            output.dropped.push(Dropped::new(DropReason::OverLimit, &skipped.span));
+        }
+        if !loose.is_empty() {
+            cards.extend(self.ask_model(policy, loose, &mut output, observe, abort).await?);
+        }
+        if output.aborted {
+            return Ok(output);
+        }
+        let cards = keep_last(cards, &mut output.dropped);
+        output.drafts = cards.into_iter().map(|(turn, card)| draft(card, turn, input)).collect();
+        Ok(output)
+    }
+}
+
+impl AnswerFirst {
+    /// Stages 2 and 3.
+    async fn ask_model<P: Policy>(
+        &self,
+        policy: &mut P,
+        loose: Vec<Loose>,
+        output: &mut WriterOutput,
+        observe: &mut dyn FnMut(Event),
+        abort: &Abort,
+    ) -> Result<Vec<(usize, Found)>, PolicyError> {
+        let ask = |span: &Loose| request(vec![ask_prompt(&span.text, &span.span)], "Question:", QUESTION_TOKENS);
+        let requests: Vec<_> = loose.iter().map(ask).collect();
+        let (generations, aborted) = sample(policy, &requests, observe, abort).await?;
+        output.aborted |= aborted;
+        if output.aborted {
+            return Ok(Vec::new());
+        }
+        let mut questions = Vec::with_capacity(loose.len());
+        for (span, generation) in loose.into_iter().zip(generations) {
+            let written = generation.text.trim().to_owned();
+            let question = if fits(&written, &span.span) { written } else { best_template(policy, &span).await? };
+            questions.push((span, question));
+        }
+        let round_trip = |(span, question): &(Loose, String)| {
+            let messages =
+                vec![Message::user(span.text.as_str()), Message::assistant("Noted!"), Message::user(question.as_str())];
+            request(messages, "", ROUND_TRIP_TOKENS)
+        };
+        let requests: Vec<_> = questions.iter().map(round_trip).collect();
+        let (generations, aborted) = sample(policy, &requests, observe, abort).await?;
+        output.aborted |= aborted;
+        let mut cards = Vec::new();
+        for ((span, question), generation) in questions.into_iter().zip(generations) {
+            let core = core_of(&span.span).to_lowercase();
+            if !generation.text.to_lowercase().contains(&core) {
+                output.dropped.push(Dropped::new(DropReason::NotAnswered, &format!("{question} {}", span.span)));
+                continue;
+            }
+            let said = sentences(&span.text).into_iter().find(|s| s.contains(&span.span)).unwrap_or(&span.text);
+            let answer = format!("{}.", second_person(said));
+            let wordings = reworded(&question);
+            cards.push((span.turn, Found::new(question, answer, &span.span, wordings)));
+        }
+        Ok(cards)
+    }
+}
+
+/// The frozen model writes: what Δ has learned so far must not colour what is learned next.
+fn request(messages: Vec<Message>, prefix: &str, max_tokens: usize) -> GenerateRequest {
+    GenerateRequest {
+        messages,
+        assistant_prefix: prefix.to_owned(),
+        max_tokens,
+        sampling: Sampling::default(),
+        weights: Weights::Frozen,
+        stop: vec!["\n".to_owned()],
+    }
+}
+
+fn ask_prompt(text: &str, span: &str) -> Message {
+    let examples: String =
+        EXAMPLES.iter().map(|(t, a, q)| format!("Text: {t}\nAnswer: {a}\nQuestion: {q}\n\n")).collect();
+    Message::user(format!("{INSTRUCTION}{examples}Text: {text}\nAnswer: {span}"))
+}
+
+/// The template that the model finds most probable per token as the question of a span.
+async fn best_template<P: Policy>(policy: &mut P, span: &Loose) -> Result<String, PolicyError> {
+    let templates: &[&str] = match &span.span {
+        text if is_time(text) => &TIME_TEMPLATES,
+        text if text.starts_with(|c: char| c.is_ascii_digit()) => &NUMBER_TEMPLATES,
+        _ => &NAME_TEMPLATES,
+    };
+    let request = |template: &&str| ScoreRequest {
+        messages: vec![ask_prompt(&span.text, &span.span)],
+        assistant_prefix: "Question:".to_owned(),
+        continuation: format!(" {template}"),
+        weights: Weights::Frozen,
+    };
+    let requests: Vec<_> = templates.iter().map(request).collect();
+    let scores = policy.score(&requests).await?;
+    let mean = |at: usize| scores.get(at).map_or(f32::NEG_INFINITY, |s| s.log_probability / s.tokens.max(1) as f32);
+    let best = (0..templates.len()).max_by(|&a, &b| mean(a).total_cmp(&mean(b))).unwrap_or(0);
+    Ok(templates[best].to_owned())
+}
+
+/// Whether a model's question is one, is about the person, and does not give the answer away.
+fn fits(question: &str, span: &str) -> bool {
+    let word = |c: char| !(c.is_alphanumeric() || c == '_' || c == '\'');
+    let words: Vec<String> = question.split(word).filter(|w| !w.is_empty()).map(str::to_lowercase).collect();
+    let own = ["i", "my", "me", "i'm", "we", "our"];
+    let low = question.to_lowercase();
+    question.ends_with('?')
+        && (3..=14).contains(&words.len())
+        && words.iter().any(|w| own.contains(&w.as_str()))
+        && !span.split(' ').any(|part| part.chars().count() > 2 && low.contains(&part.to_lowercase()))
+}
+
+/// Wordings that fit any question.
+fn reworded(question: &str) -> [String; 3] {
+    let low = text::lower_first(question);
+    [format!("Do you remember {low}"), format!("Tell me: {low}"), format!("Can you tell me {low}")]
+}
+
+/// The same question twice: the later answer holds.
+fn keep_last(cards: Vec<(usize, Found)>, dropped: &mut Vec<Dropped>) -> Vec<(usize, Found)> {
+    let mut kept: Vec<(usize, Found)> = Vec::with_capacity(cards.len());
+    for (turn, card) in cards {
+        match kept.iter_mut().find(|(_, k)| k.question.eq_ignore_ascii_case(&card.question)) {
+            Some(old) => {
+                dropped.push(Dropped::new(DropReason::Duplicate, &format!("{} {}", old.1.question, old.1.answer)));
+                *old = (turn, card);
+            }
+            None => kept.push((turn, card)),
+        }
+    }
+    kept
+}
+
+fn draft(card: Found, turn: usize, input: &WriterInput<'_>) -> Draft {
+    let mut wordings = card.wordings;
+    wordings.truncate(input.settings.rollout.wordings);
+    Draft { question: card.question, wordings, answer: card.answer, source_turn: Some(turn) }
+}
+
+/// One line with single spaces, at most [`MAX_TURN`] bytes of it.
+fn squeeze(text: &str) -> String {
+    text[..text.floor_char_boundary(MAX_TURN)].split_whitespace().collect::<Vec<_>>().join(" ")
+}
