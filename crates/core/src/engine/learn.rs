@@ -25,9 +25,9 @@ const MAX_LOSS_ROWS: usize = 512;
 /// What a write needs besides the model; made at the first write.
 pub(super) struct Trainer {
     pub(super) plan: TrainPlan,
-    optimizer: Optimizer,
+    pub(super) optimizer: Optimizer,
     /// Losses of one step, and behind them its target probabilities.
-    results: Buffer,
+    pub(super) results: Buffer,
 }
 
 /// The examples of one write.

@@ -5,6 +5,8 @@ mod decoder;
 mod error;
 mod examples;
 mod generate;
+#[cfg(test)]
+mod gradient_tests;
 mod learn;
 mod policy;
 mod prepare;
