@@ -264,7 +264,10 @@ fn ten_training_steps_have_pytorchs_losses() {
                 let (cross_entropy, kl) = bench.loss();
                 let error = (cross_entropy / want - 1.0).abs();
                 assert!(error < 1e-3, "{name} {optimizer} step {step}: {cross_entropy}, PyTorch {want}");
-                assert!((kl - want_kl).abs() < 1e-3 * want_kl.max(1e-2), "{name} {optimizer} {step}: KL {kl}, {want_kl}");
+                assert!(
+                    (kl - want_kl).abs() < 1e-3 * want_kl.max(1e-2),
+                    "{name} {optimizer} {step}: KL {kl}, {want_kl}"
+                );
                 bench.trainer.optimizer.step(&bench.engine.gpu, &settings, step);
             }
         }
