@@ -30,6 +30,7 @@ pub(super) const CHECKS: &[(&str, Build)] = &[
     ("lora_down", lora_down),
     ("lora_up", lora_up),
     ("gather_rows", gather_rows),
+    ("keep_columns", keep_columns),
     ("sample", sample),
 ];
 
@@ -237,6 +238,15 @@ fn gather_rows(gpu: &Gpu) -> Result<Case> {
     let y = Output::exact(gpu, &vec![f32::NAN; want.len()], &want)?;
     let (x, indices_buffer) = (gpu.storage_from("x", &x)?, gpu.storage_from("indices", &indices)?);
     Ok(Case::new([ops::gather_rows(gpu, &x, &indices_buffer, &y.buffer, dim)?], indices.len(), [y]))
+}
+
+fn keep_columns(gpu: &Gpu) -> Result<Case> {
+    let (rows, stride, columns) = (3, 91, 7..80);
+    let before = Rng::new(12).normal(rows * stride);
+    let kept = |(i, &v): (usize, &f32)| if columns.contains(&(i % stride)) { v } else { 0.0 };
+    let want: Vec<f32> = before.iter().enumerate().map(kept).collect();
+    let y = Output::exact(gpu, &before, &want)?;
+    Ok(Case::new([ops::keep_columns(gpu, &y.buffer, stride, columns)?], rows, [y]))
 }
 
 /// One draw for each way to draw: greedy, free, and with every cut and the penalty.
