@@ -5,10 +5,16 @@
 //! a value, [`state::PageState`], and a function of the reports that have arrived; it has no browser in it and is tested
 //! natively.
 
+pub mod archive;
 pub mod chart;
+pub mod fit;
 pub mod format;
+pub mod log;
 pub mod protocol;
+pub mod saved;
+pub mod scribe;
 pub mod state;
+pub mod summary;
 
 #[cfg(target_arch = "wasm32")]
 mod components;

@@ -10,9 +10,11 @@ use web_sys::{ErrorEvent, MessageEvent, Worker, WorkerOptions, WorkerType};
 use crate::components::App;
 use crate::protocol::{Action, Command, ModelSource, News, Report};
 use crate::state::PageState;
+use crate::summary::Summary;
 
 /// Entry of the page.
 #[wasm_bindgen]
+#[allow(unreachable_pub, reason = "what JavaScript calls has to be public")]
 pub fn page_main() {
     console_error_panic_hook::set_once();
     mount_to_body(App);
@@ -26,7 +28,7 @@ pub(crate) struct Page {
     /// Whether the frozen twin is asked as well.
     pub(crate) twin: RwSignal<bool>,
     line: StoredValue<Line, LocalStorage>,
-    /// Set by [`components::files`](crate::components) when an archive arrives.
+    /// The archive that arrived last, until it is handed to the person.
     archive: RwSignal<Option<(String, JsValue)>, LocalStorage>,
 }
 
@@ -47,7 +49,22 @@ impl Page {
             archive: RwSignal::new_local(None),
         };
         page.start_worker();
+        page.publish();
         page
+    }
+
+    /// Keeps `window.tmem.state` (see [`Summary`]) up to date, for programs that drive the page.
+    fn publish(self) {
+        let summary = Memo::new(move |_| self.state.with(|state| Summary::from(state)));
+        let object = js_sys::Object::new();
+        // Neither assignment can fail: both objects are ordinary and extensible.
+        let _ = js_sys::Reflect::set(&window(), &"tmem".into(), &object);
+        Effect::new(move |_| {
+            let text = summary.with(|summary| serde_json::to_string(summary)).unwrap_or_default();
+            if let Ok(value) = js_sys::JSON::parse(&text) {
+                let _ = js_sys::Reflect::set(&object, &"state".into(), &value);
+            }
+        });
     }
 
     /// The page of the component tree this is called in.

@@ -6,9 +6,10 @@
 
 use serde::{Deserialize, Serialize};
 use tmem_core::card::Card;
-use tmem_core::fast::{DeltaId, SiteNorm, StepReport, WriteOutcome};
-use tmem_core::rollout::policy::{Finish, GateReading};
+use tmem_core::fast::{DeltaId, SiteNorm, StepReport};
 use tmem_core::settings::Settings;
+
+use crate::log::{Entry, Log};
 
 /// From the page to the worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -102,7 +103,7 @@ pub enum News {
     /// The conversation saved on an earlier visit, for showing before the model is loaded.
     Restored {
         /// What was said and learned.
-        log: Vec<Entry>,
+        log: Log,
     },
     /// The model is not in the store and would have to be downloaded.
     NeedsDownload {
@@ -124,7 +125,7 @@ pub enum News {
     Ready(Box<ModelInfo>),
     /// The agent's state after a run.
     Status(Box<Status>),
-    /// A line of the conversation begins or is complete.
+    /// A line of the conversation is new or has changed.
     Entry {
         /// The line; it takes the place of the one with the same id.
         entry: Box<Entry>,
@@ -257,6 +258,8 @@ pub struct ModelInfo {
 pub struct Status {
     /// Tokens in the context.
     pub context_tokens: usize,
+    /// Tokens at which memory is written.
+    pub budget: usize,
     /// Every card and whether it is trained.
     pub cards: Vec<CardState>,
     /// The Δ in force.
@@ -274,90 +277,28 @@ pub struct Status {
 pub struct CardState {
     /// The card.
     pub card: Card,
-    /// Whether the model gives its answer; `None` before anyone looked.
-    pub learned: Option<bool>,
+    /// Mean probability of the answer's tokens after the question, in percent; `None` before anyone looked.
+    pub percent: Option<u8>,
 }
 
-/// A line of the conversation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
-    /// Ascending within a conversation.
-    pub id: u64,
-    /// What it is.
-    pub content: Content,
-}
-
-/// What a line of the conversation holds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Content {
-    /// A turn: what the person said and what was answered.
-    Turn {
-        /// Number of the user turn since the last reset.
-        turn: usize,
-        /// What the person said.
-        question: String,
-        /// The answer with the fast weights.
-        answer: Answer,
-        /// The frozen twin's answer, where it was asked.
-        twin: Option<Answer>,
-    },
-    /// Memory was written.
-    Write(Box<WriteSummary>),
-    /// The context was cleared without writing.
-    Cleared,
-    /// The fast weights were retrained because a card was edited or forgotten.
-    Retrained(Box<WriteSummary>),
-    /// Something worth telling.
-    Notice {
-        /// The text.
-        text: String,
-    },
-}
-
-/// An answer, complete or on its way.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Answer {
-    /// The text so far.
-    pub text: String,
-    /// Why it ended; `None` while it is on its way.
-    pub finish: Option<Finish>,
-    /// The gate's decision.
-    pub gate: Option<GateReading>,
-    /// Tokens generated.
-    pub tokens: usize,
-    /// Seconds it took.
-    pub seconds: f64,
-}
-
-/// A write in short.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct WriteSummary {
-    /// Cards written in this write.
-    pub cards: Vec<Card>,
-    /// Items of the writer's output that were dropped (malformed, not grounded, doubled).
-    pub dropped: usize,
-    /// How training ended.
-    pub outcome: WriteOutcome,
-    /// Loss before each step, in nats.
-    pub losses: Vec<f32>,
-    /// The Δ afterwards.
-    pub delta: DeltaId,
-    /// Seconds of the whole write.
-    pub seconds: f64,
+impl CardState {
+    /// Whether the model would rather give this answer than any other.
+    pub fn learned(&self) -> Option<bool> {
+        self.percent.map(|percent| percent >= 50)
+    }
 }
 
 /// How a replay ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Replayed {
-    /// Hash of Δ that the link expects.
+    /// Hash of Δ where the link was made.
     pub expected: String,
     /// Hash of Δ reached here.
     pub reached: String,
-    /// The adapter it was made on.
-    pub made_on: String,
-    /// ‖Δ − Δ'‖ / ‖Δ‖ against what the link recorded, where it can be told.
+    /// Estimated ‖B − B'‖ relative to the larger norm; `None` where the two have different shapes.
     pub distance: Option<f32>,
+    /// Actions that were impossible here, because the writer wrote other cards.
+    pub skipped: usize,
 }
 
 impl Replayed {

@@ -7,10 +7,8 @@ use std::collections::BTreeSet;
 
 use tmem_core::fast::{SiteNorm, StepReport};
 
-use crate::protocol::{
-    Activity, Answer, Cause, Check, Content, Device, Entry, Failure, ModelInfo, News, Progress, Replayed, Report,
-    Status,
-};
+use crate::log::{Answer, Log};
+use crate::protocol::{Activity, Cause, Check, Device, Failure, ModelInfo, News, Progress, Replayed, Report, Status};
 
 /// Everything the page shows that is not mere typing.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -26,7 +24,7 @@ pub struct PageState {
     /// The agent's state after the last run.
     pub status: Option<Status>,
     /// The conversation.
-    pub log: Vec<Entry>,
+    pub log: Log,
     /// Runs that were sent off and are not over.
     pub pending: BTreeSet<u64>,
     /// What the agent is doing.
@@ -91,10 +89,7 @@ impl PageState {
 
     /// The latest turn.
     pub fn last_turn(&self) -> Option<(&str, &Answer, Option<&Answer>)> {
-        self.log.iter().rev().find_map(|entry| match &entry.content {
-            Content::Turn { question, answer, twin, .. } => Some((question.as_str(), answer, twin.as_ref())),
-            _ => None,
-        })
+        self.log.last_turn()
     }
 
     /// Size of Δ at each site: as of the latest training step while training, else as the agent last said.
@@ -126,7 +121,7 @@ impl PageState {
         self.pending.clear();
         self.activity = None;
         self.stage = Stage::Down;
-        self.close_answers();
+        self.log.close();
         self.failure = Some(Failure { cause: Cause::Other, message: message.to_owned() });
     }
 
@@ -145,8 +140,8 @@ impl PageState {
                 self.stage = Stage::Ready;
             }
             News::Status(status) => self.status = Some(*status),
-            News::Entry { entry } => self.put(*entry),
-            News::Token { entry, twin, text } => self.extend(entry, twin, &text),
+            News::Entry { entry } => self.log.put(*entry),
+            News::Token { entry, twin, text } => self.log.extend(entry, twin, &text),
             News::Doing { activity } => {
                 if activity == Activity::Training {
                     self.steps.clear();
@@ -169,7 +164,7 @@ impl PageState {
         if self.pending.is_empty() {
             self.activity = None;
         }
-        self.close_answers();
+        self.log.close();
     }
 
     fn fail(&mut self, failure: Failure) {
@@ -179,34 +174,5 @@ impl PageState {
             self.stage = Stage::Down;
         }
         self.failure = Some(failure);
-    }
-
-    /// Puts a line in its place; ids ascend, so that is the end or the line it replaces.
-    fn put(&mut self, entry: Entry) {
-        match self.log.iter_mut().rev().find(|held| held.id == entry.id) {
-            Some(held) => *held = entry,
-            None => self.log.push(entry),
-        }
-    }
-
-    fn extend(&mut self, id: u64, twin: bool, text: &str) {
-        let Some(entry) = self.log.iter_mut().rev().find(|held| held.id == id) else { return };
-        let Content::Turn { answer, twin: twin_answer, .. } = &mut entry.content else { return };
-        let target = if twin { twin_answer.get_or_insert_default() } else { answer };
-        target.text.push_str(text);
-        target.tokens += 1;
-    }
-
-    /// An answer that never got its end (its run failed) is over all the same.
-    fn close_answers(&mut self) {
-        use tmem_core::rollout::policy::Finish;
-        for entry in &mut self.log {
-            if let Content::Turn { answer, twin, .. } = &mut entry.content {
-                answer.finish.get_or_insert(Finish::Aborted);
-                if let Some(twin) = twin {
-                    twin.finish.get_or_insert(Finish::Aborted);
-                }
-            }
-        }
     }
 }

@@ -13,6 +13,12 @@ use web_sys::{
 #[error("the browser's file store refused: {0}")]
 pub(crate) struct StoreError(String);
 
+impl From<serde_json::Error> for StoreError {
+    fn from(error: serde_json::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
 impl From<JsValue> for StoreError {
     fn from(value: JsValue) -> Self {
         Self(message_of(&value))

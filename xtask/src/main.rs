@@ -1,11 +1,11 @@
 //! `cargo xtask`: everything there is to do with this repository beside plain cargo. No tool is installed by hand.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use xtask::{
-    server::{self, Server, ServerOptions},
+    server::{Server, ServerOptions},
     shell,
     suite::{self, SuiteOptions},
     web::{self, WebProfile},
@@ -64,20 +64,9 @@ enum Task {
     },
 }
 
-fn main() -> ExitCode {
+fn main() -> Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_target(false).init();
-    match run(Arguments::parse().task) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // The message is for the user and says what to do; where in this program it arose is no help.
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn run(task: Task) -> Result<()> {
-    match task {
+    match Arguments::parse().task {
         Task::Demo { port, model, no_open, dev } => demo(port, model, no_open, dev),
         Task::Model { model } => {
             println!("{}", tmem_fetch::ensure_model(model.as_deref())?.display());
@@ -94,9 +83,7 @@ fn run(task: Task) -> Result<()> {
 }
 
 fn demo(port: u16, model: Option<PathBuf>, no_open: bool, dev: bool) -> Result<()> {
-    server::ensure_free(port)?;
     let model = tmem_fetch::ensure_model(model.as_deref())?;
-    println!("Building the page; the first time takes some minutes.");
     let built = web::build(WebProfile::dev_if(dev))?;
     println!("{built}");
     let server = Server::start(&ServerOptions {

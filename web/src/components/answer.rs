@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use tmem_core::rollout::policy::Finish;
 
 use crate::format;
-use crate::protocol::Answer;
+use crate::log::Answer;
 
 /// One answer with who gives it and what the gate decided.
 #[component]

@@ -10,6 +10,7 @@ use super::files::Files;
 use super::loading::Loading;
 use super::memory::Memory;
 use super::notices::Notices;
+use super::replay::Replay;
 use super::settings::SettingsDrawer;
 use super::training::Training;
 use crate::page::Page;
@@ -33,7 +34,6 @@ pub(crate) fn App() -> impl IntoView {
         })
     });
     view! {
-        <a class="visually-hidden skip" href="#say">"To the message field"</a>
         <header class="top">
             <h1 class="wordmark">"tmem"</h1>
             <p class="where" data-testid="where">{move || place.get()}</p>
@@ -43,6 +43,7 @@ pub(crate) fn App() -> impl IntoView {
             <main class="talk">
                 <div class="notices">
                     <Notices />
+                    <Replay />
                     <div class="measure">
                         <Loading />
                     </div>

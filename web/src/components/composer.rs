@@ -4,8 +4,9 @@ use leptos::html;
 use leptos::prelude::*;
 
 use crate::format;
+use crate::log::Content;
 use crate::page::Page;
-use crate::protocol::{Action, Activity, Content};
+use crate::protocol::{Action, Activity};
 
 /// Questions offered once something was learned.
 const SUGGESTIONS: usize = 3;
@@ -136,9 +137,8 @@ fn Loop() -> impl IntoView {
 #[component]
 fn ContextMeter() -> impl IntoView {
     let page = Page::here();
-    let fill = Memo::new(move |_| {
-        page.state.with(|s| s.status.as_ref().map(|status| (status.context_tokens, status.settings.rollout.budget)))
-    });
+    let fill =
+        Memo::new(move |_| page.state.with(|s| s.status.as_ref().map(|status| (status.context_tokens, status.budget))));
     let activity = Memo::new(move |_| page.state.with(|s| s.activity));
     let doing = move || {
         activity.get().map(|activity| match activity {
@@ -177,10 +177,7 @@ fn Suggestions() -> impl IntoView {
     let page = Page::here();
     let questions = Memo::new(move |_| {
         page.state.with(|s| {
-            let just_written = matches!(
-                s.log.last().map(|e| &e.content),
-                Some(Content::Write(_) | Content::Retrained(_) | Content::Cleared)
-            );
+            let just_written = matches!(s.log.entries().last().map(|e| &e.content), Some(Content::Cleared));
             let status = s.status.as_ref().filter(|_| just_written && s.can_speak());
             let cards = status.map(|status| status.cards.as_slice()).unwrap_or_default();
             cards.iter().rev().take(SUGGESTIONS).map(|held| held.card.question.clone()).collect::<Vec<_>>()

@@ -2,19 +2,19 @@
 
 use leptos::html;
 use leptos::prelude::*;
+use tmem_core::fast::WriteOutcome;
 
 use super::answer::AnswerView;
 use super::welcome::Welcome;
 use crate::format;
+use crate::log::{Content, Entry, WriteSummary};
 use crate::page::Page;
-use crate::protocol::{Content, Entry, WriteSummary};
-use tmem_core::fast::WriteOutcome;
 
 /// The conversation, and the guided start while there is none.
 #[component]
 pub(crate) fn Conversation() -> impl IntoView {
     let page = Page::here();
-    let ids = Memo::new(move |_| page.state.with(|s| s.log.iter().map(|entry| entry.id).collect::<Vec<_>>()));
+    let ids = Memo::new(move |_| page.state.with(|s| s.log.entries().iter().map(|entry| entry.id).collect::<Vec<_>>()));
     let scroll = NodeRef::<html::Div>::new();
     follow(page, scroll);
     view! {
@@ -35,7 +35,8 @@ pub(crate) fn Conversation() -> impl IntoView {
 fn follow(page: Page, scroll: NodeRef<html::Div>) {
     const NEAR: i32 = 120;
     let length = Memo::new(move |_| {
-        page.state.with(|s| (s.log.len(), s.last_turn().map(|(_, a, t)| (a.text.len(), t.map(|t| t.text.len())))))
+        page.state
+            .with(|s| (s.log.entries().len(), s.last_turn().map(|(_, a, t)| (a.text.len(), t.map(|t| t.text.len())))))
     });
     Effect::new(move |before: Option<usize>| {
         let (lines, _) = length.get();
@@ -51,14 +52,12 @@ fn follow(page: Page, scroll: NodeRef<html::Div>) {
 #[component]
 fn Line(id: u64) -> impl IntoView {
     let page = Page::here();
-    let entry = Memo::new(move |_| {
-        page.state.with(|s| s.log.binary_search_by_key(&id, |e| e.id).ok().map(|at| s.log[at].clone()))
-    });
+    let entry = Memo::new(move |_| page.state.with(|s| s.log.get(id).cloned()));
     // What kind of line it is never changes; what it says does.
     let first = entry.get_untracked().map(|Entry { content, .. }| content);
     match first {
         Some(Content::Turn { .. }) => view! { <TurnLine entry /> }.into_any(),
-        Some(Content::Write(_) | Content::Retrained(_)) => {
+        Some(Content::Write(_)) => {
             view! { <li>{move || entry.get().map(|e| written(e.content))}</li> }.into_any()
         }
         Some(Content::Cleared) => {
@@ -95,41 +94,15 @@ fn TurnLine(entry: Memo<Option<Entry>>) -> impl IntoView {
 }
 
 fn written(content: Content) -> AnyView {
-    let (summary, retrained) = match content {
-        Content::Write(summary) => (summary, false),
-        Content::Retrained(summary) => (summary, true),
-        _ => return ().into_any(),
-    };
-    let WriteSummary { cards, dropped, outcome, losses, delta, seconds } = *summary;
-    let verdict = match &outcome {
-        WriteOutcome::Completed | WriteOutcome::StoppedEarly => match (losses.first(), losses.last()) {
-            (Some(first), Some(last)) => {
-                format!(
-                    "{}, loss {first:.2} → {last:.2}, {}.",
-                    format::count(losses.len(), "training step"),
-                    format::duration(seconds)
-                )
-            }
-            _ => String::new(),
-        },
-        WriteOutcome::Aborted => format!("Stopped after {}.", format::count(losses.len(), "training step")),
-        WriteOutcome::RolledBack { reason } => format!("Training was undone: {reason}."),
-        WriteOutcome::Nothing => "There was nothing to learn.".to_owned(),
-    };
-    let head = match (retrained, cards.len()) {
-        (true, 0) => "Fast weights back at zero: no cards are left".to_owned(),
-        (true, n) => format!("Retrained from {}", format::count(n, "card")),
-        (false, 0) => "No cards were found in this context".to_owned(),
-        (false, n) => format!("{} written into the fast weights", format::count(n, "card")),
-    };
+    let Content::Write(summary) = content else { return ().into_any() };
+    let (head, verdict) = (headline(&summary), verdict(&summary));
+    let WriteSummary { cards, dropped, delta, .. } = *summary;
     let dropped = (dropped > 0).then(|| {
-        format!(
-            " {} of the writer's output dropped: malformed, doubled, or not in what you said.",
-            format::count(dropped, "item")
-        )
+        let items = format::count(dropped, "item");
+        format!(" Dropped from what it wrote: {items}, malformed, doubled, or not in what you said.")
     });
-    let list = (!retrained && !cards.is_empty()).then(|| {
-        let items = cards.into_iter().map(|card| view! { <li>{card.question}" — "<strong>{card.answer}</strong></li> });
+    let list = (!cards.is_empty()).then(|| {
+        let items = cards.into_iter().map(|card| view! { <li>{card.question} " " <strong>{card.answer}</strong></li> });
         view! {
             <details>
                 <summary>"What it wrote"</summary>
@@ -139,9 +112,43 @@ fn written(content: Content) -> AnyView {
     });
     view! {
         <div class="event" data-testid="written" data-delta=delta.hash>
-            <p><strong>{head}</strong>". "{verdict}{dropped}</p>
+            <p>
+                <strong>{head}</strong>
+                {verdict}
+                {dropped}
+            </p>
             {list}
         </div>
     }
     .into_any()
+}
+
+fn headline(summary: &WriteSummary) -> String {
+    let cards = format::count(summary.count, "card");
+    match (&summary.outcome, summary.retrained) {
+        (None, true) => format!("Training anew from {cards}"),
+        (None, false) => format!("Learning {cards}"),
+        (Some(WriteOutcome::Completed | WriteOutcome::StoppedEarly), true) => format!("Trained anew from {cards}"),
+        (Some(WriteOutcome::Completed | WriteOutcome::StoppedEarly), false) => format!("Learned {cards}"),
+        (Some(WriteOutcome::Nothing), _) => "Nothing was found to remember".to_owned(),
+        (Some(WriteOutcome::Aborted | WriteOutcome::RolledBack { .. }), _) => "Nothing was learned".to_owned(),
+    }
+}
+
+fn verdict(summary: &WriteSummary) -> String {
+    let steps = format::count(summary.losses.len(), "step");
+    match &summary.outcome {
+        None => " …".to_owned(),
+        Some(WriteOutcome::Completed | WriteOutcome::StoppedEarly) => {
+            match (summary.losses.first(), summary.losses.last()) {
+                (Some(first), Some(last)) => {
+                    format!(" in {}: {steps}, loss {first:.2} → {last:.2}.", format::duration(summary.seconds))
+                }
+                _ => ".".to_owned(),
+            }
+        }
+        Some(WriteOutcome::Aborted) => format!(": stopped after {steps}, the weights are as before."),
+        Some(WriteOutcome::RolledBack { reason }) => format!(": {reason}. The weights are as before."),
+        Some(WriteOutcome::Nothing) => ".".to_owned(),
+    }
 }

@@ -28,7 +28,7 @@ pub(crate) fn Memory() -> impl IntoView {
                     .then(|| view! { <p class="hint">"Flashcards appear here when memory is written. They are what the fast weights learn."</p> })
             }}
             <ul class="cards">
-                <For each=move || cards.get() key=|held| (held.card.clone(), held.learned) let(held)>
+                <For each=move || cards.get() key=|held| (held.card.clone(), held.percent) let(held)>
                     <CardLine held editing />
                 </For>
             </ul>
@@ -58,7 +58,8 @@ fn CardLine(held: CardState, editing: RwSignal<Option<u64>>) -> impl IntoView {
 fn CardText(held: CardState, editing: RwSignal<Option<u64>>) -> impl IntoView {
     let page = Page::here();
     let idle = Memo::new(move |_| page.state.with(|s| s.can_speak()));
-    let CardState { card, learned } = held;
+    let (learned, percent) = (held.learned(), held.percent);
+    let card = held.card;
     let id = card.id;
     let (mark, class) = match learned {
         Some(true) => ("learned", "mark yes"),
@@ -76,6 +77,9 @@ fn CardText(held: CardState, editing: RwSignal<Option<u64>>) -> impl IntoView {
         <p class="known">{card.answer}</p>
         <p class="foot">
             <span class=class data-testid="learned">{mark}</span>
+            {percent.map(|percent| {
+                view! { <span title="Mean probability of the answer's words">{format!("{percent} %")}</span> }
+            })}
             <span>{source}</span>
             {wordings.map(|text| view! { <span>{text}</span> })}
             <span class="spring"></span>

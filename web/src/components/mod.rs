@@ -10,6 +10,7 @@ mod files;
 mod loading;
 mod memory;
 mod notices;
+mod replay;
 mod settings;
 mod training;
 mod welcome;

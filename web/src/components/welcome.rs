@@ -2,8 +2,8 @@
 
 use leptos::prelude::*;
 
+use crate::log::Content;
 use crate::page::Page;
-use crate::protocol::Content;
 
 /// Facts for a first try; short, and about things a model cannot know.
 const EXAMPLES: [&str; 3] =
@@ -13,8 +13,9 @@ const EXAMPLES: [&str; 3] =
 #[component]
 pub(crate) fn Welcome() -> impl IntoView {
     let page = Page::here();
-    let fresh =
-        Memo::new(move |_| page.state.with(|s| !s.log.iter().any(|e| matches!(e.content, Content::Turn { .. }))));
+    let fresh = Memo::new(move |_| {
+        page.state.with(|s| !s.log.entries().iter().any(|e| matches!(e.content, Content::Turn { .. })))
+    });
     move || fresh.get().then(|| view! { <Introduction /> })
 }
 
@@ -28,8 +29,8 @@ fn Introduction() -> impl IntoView {
             <h2 id="welcome-title">"A small model that learns while you talk, on your own GPU"</h2>
             <ol>
                 <li>"Tell it something about yourself."</li>
-                <li>"Press " <strong>"Write to memory"</strong> ": it makes flashcards, trains its fast weights on them, and its context is cleared."</li>
-                <li>"Ask. It answers from its weights; its frozen twin, the same model without them, does not know."</li>
+                <li>"Press " <strong>"Write to memory"</strong> ": it writes flashcards and trains its fast weights on them."</li>
+                <li>"Press " <strong>"Clear context"</strong> " and ask. It answers from its weights; its frozen twin, the same model without them, does not know."</li>
             </ol>
             <div class="chips" role="group" aria-label="Examples to begin with">
                 {EXAMPLES

@@ -1,27 +1,19 @@
 //! Errors of the engine and the browser in the page's terms.
 
+use tmem_core::engine::EngineError;
+use tmem_core::model::{LoadError, WeightsError};
+use tmem_core::recipe::{RecipeError, ReplayError};
+use tmem_core::rollout::AgentError;
 use tmem_core::rollout::policy::PolicyError;
 use tmem_gpu::GpuError;
 
+use crate::archive::ArchiveError;
 use crate::protocol::{Cause, Failure};
-use crate::store::StoreError;
 
 impl Failure {
     /// A failure with its cause and words.
     pub(crate) fn new(cause: Cause, message: impl Into<String>) -> Self {
         Self { cause, message: message.into() }
-    }
-
-    /// A failure from an error: the cause is that of the GPU where one is behind it, else `otherwise`.
-    pub(crate) fn from_error(error: &(dyn std::error::Error + 'static), otherwise: Cause) -> Self {
-        let mut link = Some(error);
-        while let Some(this) = link {
-            if let Some(gpu) = this.downcast_ref::<GpuError>() {
-                return Self::new(cause_of(gpu), error.to_string());
-            }
-            link = this.source();
-        }
-        Self::new(otherwise, error.to_string())
     }
 }
 
@@ -36,18 +28,64 @@ fn cause_of(error: &GpuError) -> Cause {
 
 impl From<GpuError> for Failure {
     fn from(error: GpuError) -> Self {
-        Self::from_error(&error, Cause::Other)
+        Self::new(cause_of(&error), error.to_string())
+    }
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Gpu(gpu) => gpu.into(),
+            other => Self::new(Cause::Other, other.to_string()),
+        }
     }
 }
 
 impl From<PolicyError> for Failure {
     fn from(error: PolicyError) -> Self {
-        Self::from_error(&error, Cause::Other)
+        let gpu = match &error {
+            PolicyError::Model(inner) => match inner.downcast_ref::<EngineError>() {
+                Some(EngineError::Gpu(gpu)) => Some(gpu),
+                _ => inner.downcast_ref::<GpuError>(),
+            },
+            PolicyError::PromptTooLong { .. } => None,
+        };
+        Self::new(gpu.map_or(Cause::Other, cause_of), error.to_string())
     }
 }
 
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        Self::from_error(&error, Cause::Other)
+impl From<AgentError> for Failure {
+    fn from(error: AgentError) -> Self {
+        match error {
+            AgentError::Policy(policy) => policy.into(),
+            other => Self::new(Cause::Other, other.to_string()),
+        }
+    }
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Weights(WeightsError::Gpu(gpu)) => gpu.into(),
+            other => Self::new(Cause::Model, other.to_string()),
+        }
+    }
+}
+
+impl From<RecipeError> for Failure {
+    fn from(error: RecipeError) -> Self {
+        Self::new(Cause::Link, error.to_string())
+    }
+}
+
+impl From<ReplayError> for Failure {
+    fn from(error: ReplayError) -> Self {
+        Self::new(Cause::Link, error.to_string())
+    }
+}
+
+impl From<ArchiveError> for Failure {
+    fn from(error: ArchiveError) -> Self {
+        Self::new(Cause::Archive, error.to_string())
     }
 }

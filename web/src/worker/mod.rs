@@ -1,12 +1,17 @@
 //! The worker: owns the GPU, the model and the agent.
 
+mod conversation;
 mod failure;
+mod load;
 mod model_file;
 mod reporter;
 mod service;
+mod session;
 
 use futures::StreamExt as _;
 use futures::channel::mpsc;
+use futures::future::{Either, select};
+use gloo_timers::future::TimeoutFuture;
 use tmem_core::abort::Abort;
 use wasm_bindgen::prelude::*;
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
@@ -15,8 +20,12 @@ use crate::protocol::{Action, Command, News};
 use reporter::Reporter;
 use service::Service;
 
+/// How often an idle worker looks whether its device is still there.
+const WATCH_MILLISECONDS: u32 = 2000;
+
 /// Entry of the worker.
 #[wasm_bindgen]
+#[allow(unreachable_pub, reason = "what JavaScript calls has to be public")]
 pub fn worker_main() {
     console_error_panic_hook::set_once();
     let scope: DedicatedWorkerGlobalScope = js_sys::global().unchecked_into();
@@ -57,7 +66,18 @@ fn listen(scope: &DedicatedWorkerGlobalScope, abort: &Abort) -> mpsc::UnboundedR
 
 async fn serve(mut inbox: mpsc::UnboundedReceiver<Letter>, reporter: Reporter, abort: Abort) {
     let mut service = Service::new(reporter.clone(), abort.clone());
-    while let Some(Letter { command, attachment }) = inbox.next().await {
+    loop {
+        let letter = match select(inbox.next(), TimeoutFuture::new(WATCH_MILLISECONDS)).await {
+            Either::Left((Some(letter), _)) => letter,
+            Either::Left((None, _)) => return,
+            Either::Right(_) => {
+                if let Some(failure) = service.failure() {
+                    reporter.send(0, News::Failed(failure));
+                }
+                continue;
+            }
+        };
+        let Letter { command, attachment } = letter;
         let run = command.run;
         abort.clear();
         if let Err(failure) = service.handle(run, command.action, attachment).await {

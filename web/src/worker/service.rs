@@ -1,72 +1,211 @@
 //! Works off the commands.
 
 use tmem_core::abort::Abort;
-use tmem_gpu::{AdapterKind, Gpu, GpuOptions};
+use tmem_core::engine::Engine;
+use tmem_core::fast::SiteNorm;
+use tmem_core::recipe::{ModelIdentity, Recipe, ReplayOutcome, replay};
+use tmem_core::rollout::Agent;
+use tmem_core::rollout::policy::Policy as _;
+use tmem_core::settings::Settings;
+use tmem_gpu::Gpu;
 use wasm_bindgen::JsValue;
 
-use super::model_file;
+use super::conversation::{Conversation, observed};
+use super::load::Loading;
 use super::reporter::Reporter;
-use crate::protocol::{Action, Cause, Device, Failure, ModelSource, News, Phase, Progress};
+use super::session::SessionFiles;
+use crate::protocol::{Action, Activity, Cause, Failure, ModelInfo, ModelSource, News, Phase, Replayed};
 use crate::store::Store;
 
 /// What the worker holds between commands.
-pub(crate) struct Service {
+pub(super) struct Service {
     reporter: Reporter,
     abort: Abort,
     gpu: Option<Gpu>,
+    session: Option<SessionFiles>,
+    conversation: Option<Conversation<Engine>>,
 }
 
 impl Service {
-    pub(crate) fn new(reporter: Reporter, abort: Abort) -> Self {
-        Self { reporter, abort, gpu: None }
+    pub(super) fn new(reporter: Reporter, abort: Abort) -> Self {
+        Self { reporter, abort, gpu: None, session: None, conversation: None }
+    }
+
+    /// The device's failure, if one happened while nobody asked for anything.
+    pub(super) fn failure(&mut self) -> Option<Failure> {
+        let failure = self.gpu.as_ref()?.check().err()?;
+        let failure = Failure::from(failure);
+        if failure.cause == Cause::DeviceLost {
+            // Told once; what was on the device is gone.
+            self.gpu = None;
+            self.conversation = None;
+        }
+        Some(failure)
     }
 
     /// Works off one command.
-    pub(crate) async fn handle(&mut self, run: u64, action: Action, _attachment: JsValue) -> Result<(), Failure> {
+    pub(super) async fn handle(&mut self, run: u64, action: Action, attachment: JsValue) -> Result<(), Failure> {
         match action {
-            Action::Load { source } => self.load(run, source).await,
-            Action::Stop => Ok(()),
-            _ => Err(Failure::new(Cause::Other, "The model is not loaded yet.")),
+            Action::Stop => return Ok(()),
+            Action::Load { source } => return self.load(run, source, attachment).await,
+            _ => {}
+        }
+        let Some(conversation) = &mut self.conversation else {
+            return Err(Failure::new(Cause::Other, "The model is not loaded yet."));
+        };
+        let result = match action {
+            Action::Say { text, twin } => conversation.say(run, &text, twin).await,
+            Action::Write => conversation.write(run).await,
+            Action::ClearContext => conversation.clear_context(run).await,
+            Action::Forget { card } => conversation.forget(run, card).await,
+            Action::Edit { card } => conversation.edit(run, card).await,
+            Action::Reset => conversation.reset(run).await,
+            Action::Configure { settings } => conversation.configure(run, *settings).await,
+            Action::Share => return conversation.share(run, &self.reporter).await,
+            Action::Export | Action::Import => Ok(()),
+            Action::Replay { link } => conversation.replay(run, &link, &self.reporter).await,
+            Action::Stop | Action::Load { .. } => Ok(()),
+        };
+        // Also after a failure: what was said before it is worth keeping.
+        let saved = self.save().await;
+        result.and(saved)
+    }
+
+    async fn load(&mut self, run: u64, source: ModelSource, file: JsValue) -> Result<(), Failure> {
+        self.conversation = None;
+        let store = Store::open().await.ok();
+        let (session, saved) = match &store {
+            Some(store) => {
+                let (session, saved) = SessionFiles::open(store.clone()).await;
+                (Some(session), saved)
+            }
+            None => {
+                let text = "This browser keeps no files for this page: the conversation ends with the tab.".to_owned();
+                self.reporter.send(run, News::Notice { text });
+                (None, None)
+            }
+        };
+        self.session = session;
+        if let Some(saved) = &saved {
+            self.reporter.send(run, News::Restored { log: saved.log.clone() });
+        }
+        let loading = Loading { run, reporter: &self.reporter, abort: &self.abort, store: store.as_ref() };
+        let gpu = loading.device().await?;
+        self.gpu = Some(gpu.clone());
+        let Some(model) = loading.model(&gpu, source, file).await? else { return Ok(()) };
+        loading.progress(Phase::Prepare, 0, 0);
+        let settings = saved.as_ref().map_or_else(Settings::default, |saved| saved.settings.clone());
+        let same_model = saved.as_ref().is_none_or(|saved| saved.model_sha256 == model.sha256);
+        let engine = Engine::new(&gpu, model, &settings).await?;
+        let info = ModelInfo {
+            name: engine.model().name.clone(),
+            sha256: engine.model().sha256.clone(),
+            layers: engine.model().config.layers,
+            context_length: engine.context_length(),
+            sites: engine.sites().len(),
+        };
+        let norms = no_norms(&engine);
+        let agent = Agent::new(engine, settings);
+        let mut conversation = Conversation::new(agent, norms, gpu, self.reporter.clone(), self.abort.clone());
+        if let Some(saved) = saved {
+            loading.progress(Phase::Resume, 0, 0);
+            if !same_model || conversation.resume(saved).await.is_err() {
+                let text = "The last conversation was held with another model, so a new one begins.".to_owned();
+                self.reporter.send(run, News::Notice { text });
+            }
+        }
+        self.reporter.send(run, News::Ready(Box::new(info)));
+        conversation.show(run).await?;
+        self.conversation = Some(conversation);
+        Ok(())
+    }
+
+    async fn save(&mut self) -> Result<(), Failure> {
+        let (Some(session), Some(conversation)) = (&mut self.session, &mut self.conversation) else { return Ok(()) };
+        let sha256 = conversation.agent.policy().model().sha256.clone();
+        let saved = conversation.save(&sha256).await?;
+        session.write(&saved).await.map_err(|error| {
+            Failure::new(Cause::Other, format!("The conversation could not be saved for a reload: {error}."))
+        })
+    }
+}
+
+/// Every site with Δ = 0.
+pub(super) fn no_norms(engine: &Engine) -> Vec<SiteNorm> {
+    let site = |site: &tmem_core::engine::SiteInfo| SiteNorm {
+        layer: site.layer,
+        projection: site.projection.name().to_owned(),
+        relative: 0.0,
+    };
+    engine.sites().iter().map(site).collect()
+}
+
+/// What only the real model can do.
+impl Conversation<Engine> {
+    async fn reset(&mut self, run: u64) -> Result<(), Failure> {
+        let norms = no_norms(self.agent.policy());
+        self.forget_everything(run, norms).await
+    }
+
+    /// Takes new settings into use. Where they mean other fast weights, Δ is trained anew from the cards.
+    async fn configure(&mut self, run: u64, settings: Settings) -> Result<(), Failure> {
+        settings.validate().map_err(|error| Failure::new(Cause::Other, error.to_string()))?;
+        let before = self.agent.policy().delta();
+        self.agent.policy_mut().set_settings(&settings).await?;
+        self.agent.set_settings(settings);
+        if self.agent.policy().delta() == before {
+            return self.settle(run, Ok(())).await;
+        }
+        let norms = no_norms(self.agent.policy());
+        self.set_norms(norms);
+        match self.agent.cards().is_empty() {
+            true => self.settle(run, Ok(())).await,
+            false => self.relearn(run).await,
         }
     }
 
-    async fn load(&mut self, run: u64, source: ModelSource) -> Result<(), Failure> {
-        let progress = |phase, done, total| self.reporter.send(run, News::Progress(Progress { phase, done, total }));
-        progress(Phase::Device, 0, 0);
-        let gpu = Gpu::request(&GpuOptions::default()).await?;
-        let device = Device {
-            name: gpu.info().name.clone(),
-            software: gpu.kind() == AdapterKind::Cpu,
-            buffer_limit: gpu.limits().max_buffer_size,
-        };
-        self.reporter.send(run, News::Device(device));
-        self.gpu = Some(gpu);
-        let store = Store::open().await.ok();
-        let manifest = model_file::offered().await?;
-        let kept = match &store {
-            Some(store) => model_file::kept(store).await,
-            None => None,
-        };
-        if let Some((note, file)) = kept {
-            let mut done = 0;
-            return model_file::read(&file, &self.abort, &mut |piece| {
-                done += piece.len() as u64;
-                progress(Phase::Store, done, note.size);
-                Ok(())
-            })
-            .await;
-        }
-        if source == ModelSource::Store {
-            let news = News::NeedsDownload { name: manifest.name().to_owned(), bytes: manifest.size };
-            self.reporter.send(run, news);
-            return Ok(());
-        }
-        let mut done = 0;
-        model_file::download(&manifest, &self.abort, &mut |piece| {
-            done += piece.len() as u64;
-            progress(Phase::Download, done, manifest.size);
-            Ok(())
-        })
-        .await
+    async fn share(&mut self, run: u64, reporter: &Reporter) -> Result<(), Failure> {
+        let model = self.agent.policy().model();
+        let identity = ModelIdentity { name: model.name.clone(), sha256: model.sha256.clone() };
+        let recipe = Recipe::of(&mut self.agent, identity, None).await?;
+        reporter.send(run, News::Link { fragment: recipe.to_fragment()? });
+        Ok(())
     }
+
+    async fn replay(&mut self, run: u64, link: &str, reporter: &Reporter) -> Result<(), Failure> {
+        let recipe = Recipe::from_link(link)?;
+        let sha256 = self.agent.policy().model().sha256.clone();
+        // Asked before anything is given up for it.
+        if recipe.model.sha256 != sha256 {
+            return Err(Failure::new(Cause::Link, other_model(&recipe.model.name)));
+        }
+        reporter.send(run, News::Doing { activity: Activity::Replaying });
+        self.forget_everything(run, no_norms(self.agent.policy())).await?;
+        self.agent.policy_mut().set_settings(&recipe.settings).await?;
+        self.agent.set_settings(recipe.settings.clone());
+        self.set_norms(no_norms(self.agent.policy()));
+        let result =
+            observed!(self, run, |agent, observe, abort| { replay(&recipe, &sha256, agent, observe, abort).await });
+        self.settle(run, Ok(())).await?;
+        let report = result?;
+        let distance = match report.outcome {
+            ReplayOutcome::Match => Some(0.0),
+            ReplayOutcome::Distance { relative } => Some(relative),
+            ReplayOutcome::OtherShape => None,
+        };
+        reporter.send(
+            run,
+            News::Replayed(Replayed {
+                expected: report.expected_hash,
+                reached: report.delta.hash,
+                distance,
+                skipped: report.skipped,
+            }),
+        );
+        Ok(())
+    }
+}
+
+fn other_model(name: &str) -> String {
+    format!("It was made with another model, `{name}`: load that model and open the link again.")
 }

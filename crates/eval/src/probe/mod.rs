@@ -2,7 +2,6 @@
 //! far is asked for without any context, and controls show what the writing damaged.
 
 mod ask;
-mod engine;
 mod record;
 mod report;
 mod run;

@@ -1,0 +1,158 @@
+//! From nothing to a model that answers: device, self-test, weights.
+
+use js_sys::Reflect;
+use tmem_core::abort::Abort;
+use tmem_core::model::{Model, ModelLoader};
+use tmem_gpu::{AdapterKind, Gpu, GpuOptions};
+use wasm_bindgen::{JsCast, JsValue};
+use web_sys::File;
+
+use super::model_file::{self, Keeper, Manifest};
+use super::reporter::Reporter;
+use crate::fit;
+use crate::protocol::{Cause, Device, Failure, ModelSource, News, Phase, Progress};
+use crate::store::Store;
+
+/// One attempt to load.
+pub(super) struct Loading<'a> {
+    pub(super) run: u64,
+    pub(super) reporter: &'a Reporter,
+    pub(super) abort: &'a Abort,
+    pub(super) store: Option<&'a Store>,
+}
+
+impl Loading<'_> {
+    pub(super) fn progress(&self, phase: Phase, done: u64, total: u64) {
+        self.reporter.send(self.run, News::Progress(Progress { phase, done, total }));
+    }
+
+    /// Opens the GPU and tries every kernel on it.
+    ///
+    /// # Errors
+    /// No WebGPU, or a kernel that computes wrongly here.
+    pub(super) async fn device(&self) -> Result<Gpu, Failure> {
+        self.progress(Phase::Device, 0, 0);
+        let gpu = Gpu::request(&GpuOptions::default()).await?;
+        let info = gpu.info();
+        let name = [&info.name, &info.driver, &info.driver_info].into_iter().find(|name| !name.is_empty());
+        let device = Device {
+            name: name.cloned().unwrap_or_else(|| "this GPU".to_owned()),
+            software: gpu.kind() == AdapterKind::Cpu,
+            buffer_limit: gpu.limits().max_storage_buffer_binding_size,
+        };
+        self.reporter.send(self.run, News::Device(device));
+        Ok(gpu)
+    }
+
+    /// The model; `None` where it would have to be downloaded and that was not asked for.
+    ///
+    /// # Errors
+    /// A model that cannot be had, is damaged, or does not fit.
+    pub(super) async fn model(&self, gpu: &Gpu, source: ModelSource, file: JsValue) -> Result<Option<Model>, Failure> {
+        if source == ModelSource::File {
+            let Ok(file) = file.dyn_into::<File>() else {
+                return Err(Failure::new(Cause::Model, "No file came with the command: drop it again."));
+            };
+            return self.from_file(gpu, &file, Phase::File).await.map(Some);
+        }
+        let offered = model_file::offered().await;
+        if let Some(store) = self.store
+            && let Some((note, file)) = model_file::kept(store).await
+            // Without a server the model that was kept is still a model.
+            && offered.as_ref().map_or(true, |manifest| manifest.sha256 == note.sha256)
+        {
+            match self.from_file(gpu, &file, Phase::Store).await {
+                Ok(model) if model.sha256 == note.sha256 => return Ok(Some(model)),
+                Err(failure) if failure.cause != Cause::Model || self.abort.is_aborted() => return Err(failure),
+                Ok(_) | Err(_) => {}
+            }
+            model_file::discard(store).await;
+            let text = "The copy of the model in this browser was damaged and has been deleted.".to_owned();
+            self.reporter.send(self.run, News::Notice { text });
+        }
+        let manifest = offered?;
+        if source == ModelSource::Store {
+            let name = manifest.name().to_owned();
+            self.reporter.send(self.run, News::NeedsDownload { name, bytes: manifest.size });
+            return Ok(None);
+        }
+        self.download(gpu, &manifest).await.map(Some)
+    }
+
+    async fn from_file(&self, gpu: &Gpu, file: &File, phase: Phase) -> Result<Model, Failure> {
+        let total = file.size() as u64;
+        check_fit(gpu, total)?;
+        let mut loader = ModelLoader::new(gpu);
+        let mut done = 0;
+        self.progress(phase, done, total);
+        model_file::read(file, self.abort, &mut |piece| {
+            loader.push(piece)?;
+            done += piece.len() as u64;
+            self.progress(phase, done, total);
+            Ok(())
+        })
+        .await?;
+        Ok(loader.finish()?)
+    }
+
+    async fn download(&self, gpu: &Gpu, manifest: &Manifest) -> Result<Model, Failure> {
+        let total = manifest.size;
+        check_fit(gpu, total)?;
+        let mut keeper = match self.store {
+            Some(store) => Keeper::start(store).await,
+            None => None,
+        };
+        let mut loader = ModelLoader::new(gpu);
+        let mut done = 0;
+        self.progress(Phase::Download, done, total);
+        model_file::download(manifest, self.abort, &mut |piece| {
+            loader.push(piece)?;
+            keeper = keeper.take().filter(|keeper| keeper.push(piece));
+            done += piece.len() as u64;
+            self.progress(Phase::Download, done, total);
+            Ok(())
+        })
+        .await
+        .map_err(|failure| damaged(manifest, failure))?;
+        let model = loader.finish().map_err(|error| damaged(manifest, error.into()))?;
+        if model.sha256 != manifest.sha256 {
+            let reason = format!("its SHA-256 is {} instead of {}", model.sha256, manifest.sha256);
+            return Err(damaged(manifest, Failure::new(Cause::Model, reason)));
+        }
+        if let Some(keeper) = keeper {
+            keeper.commit(manifest).await;
+        }
+        Ok(model)
+    }
+}
+
+/// What can be wrong with a download, said so that a person knows what to do.
+fn damaged(manifest: &Manifest, failure: Failure) -> Failure {
+    match failure.cause {
+        Cause::Model => {
+            let message = format!(
+                "`{}` did not arrive as it should ({}). Nothing of it was kept; try again.",
+                manifest.file, failure.message
+            );
+            Failure::new(Cause::Model, message)
+        }
+        _ => failure,
+    }
+}
+
+fn check_fit(gpu: &Gpu, bytes: u64) -> Result<(), Failure> {
+    let limits = gpu.limits();
+    let buffer = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+    match fit::refusal(bytes, buffer, device_memory()) {
+        Some(message) => Err(Failure::new(Cause::Memory, message)),
+        None => Ok(()),
+    }
+}
+
+/// The computer's memory in bytes, where the browser tells it. Not a standard everywhere, so read by name.
+fn device_memory() -> Option<u64> {
+    let get = |object: &JsValue, name: &str| Reflect::get(object, &JsValue::from(name)).ok();
+    let navigator = get(&js_sys::global(), "navigator")?;
+    let gibibytes = get(&navigator, "deviceMemory")?.as_f64()?;
+    Some((gibibytes * (1u64 << 30) as f64) as u64)
+}
