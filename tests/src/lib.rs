@@ -8,6 +8,7 @@ use tmem_core::model::{Model, ModelLoader};
 use tmem_gpu::{Gpu, GpuOptions};
 
 pub mod browser;
+pub mod page;
 
 /// A fixture file of the repository.
 pub fn fixture(name: &str) -> PathBuf {
@@ -20,14 +21,10 @@ pub fn open_gpu() -> Gpu {
     pollster::block_on(Gpu::request(&options)).expect("GPU tests need an adapter")
 }
 
-/// The SmolLM2-135M file: `TMEM_MODEL`, or where `cargo xtask model` keeps it.
+/// The SmolLM2-135M file: `TMEM_MODEL`, or the default model, downloaded if it is not there.
 pub fn smollm2_path() -> PathBuf {
-    let path = std::env::var_os("TMEM_MODEL").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/SmolLM2-135M-Instruct.Q4_1.gguf"),
-        PathBuf::from,
-    );
-    assert!(path.exists(), "{} is missing: run `cargo xtask model`", path.display());
-    path
+    let named = std::env::var_os("TMEM_MODEL").map(PathBuf::from);
+    tmem_fetch::ensure_model(named.as_deref()).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// Loads a model file in chunks, as the command line and the page do.

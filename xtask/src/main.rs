@@ -1,11 +1,11 @@
 //! `cargo xtask`: everything there is to do with this repository beside plain cargo. No tool is installed by hand.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use xtask::{
-    server::{Server, ServerOptions},
+    server::{self, Server, ServerOptions},
     shell,
     suite::{self, SuiteOptions},
     web::{self, WebProfile},
@@ -64,9 +64,20 @@ enum Task {
     },
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_target(false).init();
-    match Arguments::parse().task {
+    match run(Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The message is for the user and says what to do; where in this program it arose is no help.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
         Task::Demo { port, model, no_open, dev } => demo(port, model, no_open, dev),
         Task::Model { model } => {
             println!("{}", tmem_fetch::ensure_model(model.as_deref())?.display());
@@ -83,7 +94,9 @@ fn main() -> Result<()> {
 }
 
 fn demo(port: u16, model: Option<PathBuf>, no_open: bool, dev: bool) -> Result<()> {
+    server::ensure_free(port)?;
     let model = tmem_fetch::ensure_model(model.as_deref())?;
+    println!("Building the page; the first time takes some minutes.");
     let built = web::build(WebProfile::dev_if(dev))?;
     println!("{built}");
     let server = Server::start(&ServerOptions {

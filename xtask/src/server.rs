@@ -73,7 +73,7 @@ impl Server {
         if !options.page.join("index.html").is_file() {
             bail!("there is no page in {}; build it with `cargo xtask web`", options.page.display());
         }
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).map_err(|e| busy(options.port, e))?;
+        let listener = listen(options.port)?;
         listener.set_nonblocking(true).context("cannot prepare the socket")?;
         let address = listener.local_addr().context("cannot tell the server's address")?;
         let app = routes(options)?;
@@ -123,6 +123,18 @@ impl Drop for Server {
             let _ended = thread.join();
         }
     }
+}
+
+/// Fails if the port is taken; for asking before long work, not a promise.
+///
+/// # Errors
+/// As [`Server::start`], with the way out.
+pub fn ensure_free(port: u16) -> Result<()> {
+    listen(port).map(drop)
+}
+
+fn listen(port: u16) -> Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|e| busy(port, e))
 }
 
 fn busy(port: u16, error: io::Error) -> anyhow::Error {

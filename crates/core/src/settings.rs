@@ -112,6 +112,8 @@ pub struct FastSettings {
     pub kl_weight: f32,
     /// Neutral prompts in each mini-batch.
     pub kl_prompts: usize,
+    /// Questions in each mini-batch about things never told, answered "not known to me": against leaking.
+    pub unknown_cards: usize,
     /// Earlier cards mixed into a write, as a share of the new ones (1 = as many again, chosen in turn); 0 = off.
     pub replay: f32,
     /// MemFT (arXiv 2605.30260): answer tokens above this probability leave the loss; 1 = off.
@@ -124,8 +126,9 @@ pub struct FastSettings {
     pub gradient_clip: f32,
     /// Whether Δ is scaled per prompt by its nearness to a learned question (METHOD §7).
     pub gate: bool,
-    /// Share of the learned wordings that the gate's threshold must let through when each is held out in turn.
-    pub gate_recall: f32,
+    /// Share of the neutral prompts that the gate may let through: its threshold is that quantile of their own
+    /// nearness to the learned questions.
+    pub gate_pass: f32,
 }
 
 impl Default for Settings {
@@ -191,6 +194,7 @@ impl Settings {
             batch: 16,
             kl_weight: 0.0,
             kl_prompts: 0,
+            unknown_cards: 0,
             replay: 0.0,
             early_stop_loss: 0.0,
             trust_region: 0.0,
@@ -227,13 +231,14 @@ impl Settings {
                 batch: 16,
                 kl_weight: 1.0,
                 kl_prompts: 4,
+                unknown_cards: 2,
                 replay: 1.0,
                 loss_threshold: 1.0,
                 early_stop_loss: 0.0,
                 trust_region: 0.5,
                 gradient_clip: 0.0,
                 gate: true,
-                gate_recall: 0.9,
+                gate_pass: 0.2,
             },
             sampling: Sampling::default(),
             seed: 0,
@@ -301,11 +306,12 @@ impl Settings {
         }
         whole("fast.sites", f.sites.len(), 1, PROJECTIONS.len())?;
         whole("fast.layers", f.layers, 1, 1024)?;
-        whole("fast.rank", f.rank, 1, 256)?;
+        whole("fast.rank", f.rank, 1, 64)?;
         whole("fast.steps", f.steps, 0, 100_000)?;
         whole("fast.epochs", f.epochs, usize::from(f.steps == 0), 10_000)?;
-        whole("fast.batch", f.batch, 1, 1024)?;
-        whole("fast.kl_prompts", f.kl_prompts, 0, 1024)?;
+        whole("fast.batch", f.batch, 1, 64)?;
+        whole("fast.kl_prompts", f.kl_prompts, 0, 64)?;
+        whole("fast.unknown_cards", f.unknown_cards, 0, 64)?;
         real("fast.learning_rate", f.learning_rate, 0.0, 100.0)?;
         real("fast.weight_decay", f.weight_decay, 0.0, 100.0)?;
         real("fast.kl_weight", f.kl_weight, 0.0, 1e4)?;
@@ -314,7 +320,7 @@ impl Settings {
         real("fast.early_stop_loss", f.early_stop_loss, 0.0, 100.0)?;
         real("fast.trust_region", f.trust_region, 0.0, 1e4)?;
         real("fast.gradient_clip", f.gradient_clip, 0.0, 1e6)?;
-        real("fast.gate_recall", f.gate_recall, 0.0, 1.0)?;
+        real("fast.gate_pass", f.gate_pass, 0.0, 1.0)?;
         real("sampling.temperature", s.temperature, 0.0, 100.0)?;
         real("sampling.top_p", s.top_p, 0.0, 1.0)?;
         real("sampling.min_p", s.min_p, 0.0, 1.0)?;

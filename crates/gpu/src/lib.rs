@@ -12,8 +12,11 @@ mod layout;
 mod memory;
 pub mod ops;
 mod read_ring;
+mod seeded;
+mod self_test;
 #[cfg(test)]
 mod testing;
+mod twins;
 mod weights;
 
 pub use commands::Commands;
@@ -23,4 +26,5 @@ pub use kernel::{Dispatch, Grid, Kernel, Shader};
 pub use layout::{Row, Sequence};
 pub use memory::{Buffer, MemoryCounter};
 pub use read_ring::ReadRing;
+pub use self_test::{KernelCheck, self_test};
 pub use weights::{SourceType, Weight, WeightFormat, dequantise};

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct MemoryCounter {
     live: AtomicU64,
     peak: AtomicU64,
+    largest: AtomicU64,
 }
 
 impl MemoryCounter {
@@ -21,7 +22,13 @@ impl MemoryCounter {
         self.peak.load(Ordering::Relaxed)
     }
 
+    /// Bytes of the largest buffer there ever was.
+    pub fn largest(&self) -> u64 {
+        self.largest.load(Ordering::Relaxed)
+    }
+
     fn add(&self, bytes: u64) {
+        self.largest.fetch_max(bytes, Ordering::Relaxed);
         let now = self.live.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.peak.fetch_max(now, Ordering::Relaxed);
     }

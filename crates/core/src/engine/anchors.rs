@@ -6,11 +6,12 @@ use super::examples::{Example, example};
 use super::learn::Trainer;
 use super::{Engine, EngineError};
 use crate::abort::Abort;
-use crate::fast::{NEUTRAL_PROMPTS, Run, pack};
+use crate::card::Card;
+use crate::fast::{Gate, NEUTRAL_PROMPTS, Run, pack};
 use crate::rollout::policy::{GenerateRequest, Sampling, Weights};
 
 /// Tokens of the frozen model's own answer along which an anchor prompt is compared.
-const ANSWER_TOKENS: usize = 8;
+const ANSWER_TOKENS: usize = 5;
 
 /// Neutral prompts with the frozen model's own answers, and its log-probabilities along them.
 pub(super) struct Anchors {
@@ -19,6 +20,8 @@ pub(super) struct Anchors {
     pub(super) base: Buffer,
     /// First row of each example in `base`.
     pub(super) first: Vec<u32>,
+    /// The quarter of the examples that lies nearest to the questions being learned.
+    pub(super) near: Vec<usize>,
     prefix: Vec<u32>,
 }
 
@@ -34,8 +37,7 @@ impl Engine {
         if self.settings.fast.kl_weight <= 0.0 || self.settings.fast.kl_prompts == 0 {
             return Ok(None);
         }
-        if let Some(mut anchors) = self.anchors.take().filter(|a| a.prefix == prefix) {
-            self.store_hidden(prefix, &mut anchors.examples)?;
+        if let Some(anchors) = self.anchors.take().filter(|a| a.prefix == prefix) {
             return Ok(Some(anchors));
         }
         let mut examples = self.neutral_answers(prefix, abort).await?;
@@ -68,7 +70,7 @@ impl Engine {
             rest = rest_after;
         }
         self.gpu.check()?;
-        Ok(Some(Anchors { examples, base, first, prefix: prefix.to_vec() }))
+        Ok(Some(Anchors { examples, base, first, near: Vec::new(), prefix: prefix.to_vec() }))
     }
 
     /// Each neutral prompt followed by the first tokens of the frozen model's greedy answer.
@@ -90,6 +92,15 @@ impl Engine {
             examples.extend(example(&prompt, &answer.tokens, prefix));
         }
         Ok(examples)
+    }
+
+    /// The quarter of the neutral prompts that lies nearest to the questions of `cards`.
+    pub(super) async fn near_anchors(&mut self, cards: &[Card], prefix: &[u32]) -> Result<Vec<usize>, EngineError> {
+        let neutral = self.neutral_states(prefix).await?;
+        let questions = self.question_states(cards, prefix).await?;
+        let mut near = Gate::new(&neutral, questions, 0.0).neutral_by_nearness();
+        near.truncate(neutral.len().div_ceil(4));
+        Ok(near)
     }
 
     /// Hidden states of the neutral prompts' last tokens, for the gate.

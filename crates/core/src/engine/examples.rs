@@ -23,6 +23,13 @@ pub(crate) struct Example {
     pub(crate) stored: usize,
 }
 
+/// The examples of some cards, one behind the other, and how many each card has.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CardExamples {
+    pub(crate) examples: Vec<Example>,
+    pub(crate) wordings: Vec<usize>,
+}
+
 /// Hidden states that enter the lowest adapted layer, kept across writes: they depend on the frozen layers alone.
 pub(crate) struct HiddenStore {
     pub(crate) buffer: Buffer,
@@ -69,17 +76,19 @@ impl Engine {
     }
 
     /// One example for every wording of every card; loss on the answer's tokens and the end of the turn.
-    pub(super) fn card_examples(&self, cards: &[Card], prefix: &[u32]) -> Result<Vec<Example>, EngineError> {
-        let mut examples = Vec::new();
+    pub(super) fn card_examples(&self, cards: &[Card], prefix: &[u32]) -> Result<CardExamples, EngineError> {
+        let mut all = CardExamples::default();
         for card in cards {
+            let before = all.examples.len();
             let mut answer = self.encode_literal(card.answer.trim())?;
             answer.push(self.model.tokenizer.end_of_turn());
             for question in card.questions() {
                 let prompt = self.encode_prompt(&self.question(question), "")?;
-                examples.extend(example(&prompt, &answer, prefix));
+                all.examples.extend(example(&prompt, &answer, prefix));
             }
+            all.wordings.push(all.examples.len() - before);
         }
-        Ok(examples)
+        Ok(all)
     }
 
     /// Puts the hidden states of `examples` into the store, computing those that are not there yet.

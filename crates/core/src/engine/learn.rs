@@ -3,38 +3,36 @@
 use tmem_gpu::{Buffer, Gpu};
 
 use super::anchors::Anchors;
-use super::examples::Example;
+use super::examples::{CardExamples, Example};
 use super::{Engine, EngineError};
 use crate::abort::Abort;
 use crate::card::Card;
 use crate::fast::{
-    Adapter, LossKind, LossRows, Optimizer, Packed, Run, Shuffled, StepReport, TrainPlan, TrainSize, WriteOutcome,
-    WriteReport, pack, push_losses,
+    Adapter, Deck, LossKind, LossRows, Optimizer, Packed, Run, Shuffled, StepReport, TrainPlan, TrainSize,
+    WriteOutcome, WriteReport, pack, push_losses, unknown_cards,
 };
 use crate::settings::FastSettings;
 
-/// Packed rows of one training batch: sixteen short pairs, a system prompt and a few anchors fit.
-const TRAIN_ROWS: usize = 768;
-/// Runs of rows in one training batch.
-const TRAIN_SEQUENCES: usize = 128;
-/// Loss rows whose logits exist at a time.
-const LOSS_CHUNK: usize = 64;
+/// Training batches: sixteen short pairs, a system prompt, a few unknown questions and anchors fit.
+pub(super) const TRAIN_SIZE: TrainSize = TrainSize { rows: 768, sequences: 256, loss_chunk: 64 };
 /// Loss rows of one batch.
 const MAX_LOSS_ROWS: usize = 512;
 
 /// What a write needs besides the model; made at the first write.
 pub(super) struct Trainer {
     pub(super) plan: TrainPlan,
-    optimizer: Optimizer,
+    pub(super) optimizer: Optimizer,
     /// Losses of one step, and behind them its target probabilities.
-    results: Buffer,
+    pub(super) results: Buffer,
 }
 
 /// The examples of one write.
 struct Material<'a> {
     prefix: &'a [u32],
-    fresh: &'a [Example],
-    old: &'a [Example],
+    fresh: &'a CardExamples,
+    old: &'a CardExamples,
+    /// Questions about things never told.
+    unknown: &'a CardExamples,
     anchors: Option<&'a Anchors>,
 }
 
@@ -47,15 +45,18 @@ struct MiniBatch {
 
 /// The order in which fresh pairs, old pairs and anchors are drawn.
 struct Order {
-    fresh: Shuffled,
-    old: Shuffled,
+    fresh: Deck,
+    old: Deck,
+    unknown: Deck,
+    /// Half of the anchors of a batch come from all of them …
     anchors: Shuffled,
+    /// … and half from those nearest to the learned questions, which the gate might let through.
+    near_anchors: Shuffled,
 }
 
 impl Trainer {
     pub(super) fn new(engine: &Engine, adapter: &Adapter) -> Result<Self, EngineError> {
-        let size = TrainSize { rows: TRAIN_ROWS, sequences: TRAIN_SEQUENCES, loss_chunk: LOSS_CHUNK };
-        let plan = TrainPlan::new(&engine.shared(), adapter, size, engine.settings.fast.loss_threshold)?;
+        let plan = TrainPlan::new(&engine.shared(), adapter, TRAIN_SIZE, engine.settings.fast.loss_threshold)?;
         let optimizer = Optimizer::new(&engine.gpu, adapter, &plan.gradient)?;
         let results = engine.gpu.storage("step results", 2 * MAX_LOSS_ROWS)?;
         Ok(Self { plan, optimizer, results })
@@ -74,19 +75,26 @@ impl Engine {
         let prefix = self.prompt_prefix()?;
         let mut fresh = self.card_examples(cards, &prefix)?;
         let mut old = self.card_examples(replay, &prefix)?;
-        let longest = fresh.iter().chain(&old).map(|e| prefix.len() + e.inputs.len()).max().unwrap_or(0);
-        if longest > TRAIN_ROWS {
-            return Err(EngineError::CardTooLong { tokens: longest, limit: TRAIN_ROWS });
+        let mut unknown = CardExamples::default();
+        if self.settings.fast.unknown_cards > 0 {
+            let known = self.cards.iter().chain(cards).chain(replay);
+            unknown = self.card_examples(&unknown_cards(known), &prefix)?;
+        }
+        let longest =
+            fresh.examples.iter().chain(&old.examples).map(|e| prefix.len() + e.inputs.len()).max().unwrap_or(0);
+        if longest > TRAIN_SIZE.rows {
+            return Err(EngineError::CardTooLong { tokens: longest, limit: TRAIN_SIZE.rows });
         }
         let adapter = self.adapter.clone().ok_or(EngineError::NoSites)?;
-        if fresh.is_empty() {
+        if fresh.examples.is_empty() {
             return self.report(WriteOutcome::Nothing, Vec::new(), 0, 0).await;
         }
         let trainer = match self.trainer.take() {
             Some(trainer) => trainer,
             None => Trainer::new(self, &adapter)?,
         };
-        let done = self.write(&trainer, &adapter, &prefix, &mut fresh, &mut old, observe, abort).await;
+        let examples = [&mut fresh, &mut old, &mut unknown];
+        let done = self.write(&trainer, &adapter, &prefix, cards, examples, observe, abort).await;
         self.trainer = Some(trainer);
         let (outcome, steps, hits) = done?;
         if !matches!(outcome, WriteOutcome::RolledBack { .. }) {
@@ -94,7 +102,7 @@ impl Engine {
             self.remember(cards, replay);
         }
         self.rebuild_gate().await?;
-        self.report(outcome, steps, fresh.len() + old.len(), hits).await
+        self.report(outcome, steps, fresh.examples.len() + old.examples.len(), hits).await
     }
 
     async fn report(
@@ -114,17 +122,34 @@ impl Engine {
         trainer: &Trainer,
         adapter: &Adapter,
         prefix: &[u32],
-        fresh: &mut [Example],
-        old: &mut [Example],
+        cards: &[Card],
+        [fresh, old, unknown]: [&mut CardExamples; 3],
         observe: &mut dyn FnMut(&StepReport),
         abort: &Abort,
     ) -> Result<(WriteOutcome, Vec<StepReport>, usize), EngineError> {
-        let anchors = self.take_anchors(prefix, trainer, abort).await?;
-        self.store_hidden(prefix, fresh)?;
-        self.store_hidden(prefix, old)?;
+        let mut anchors = self.take_anchors(prefix, trainer, abort).await?;
+        if let Some(anchors) = &mut anchors {
+            anchors.near = self.near_anchors(cards, prefix).await?;
+        }
+        // One call for all, so that none of them is dropped from the store by a later one.
+        let mut all = Vec::new();
+        for examples in [&*fresh, &*old, &*unknown] {
+            all.extend(examples.examples.iter().cloned());
+        }
+        if let Some(anchors) = &anchors {
+            all.extend(anchors.examples.iter().cloned());
+        }
+        self.store_hidden(prefix, &mut all)?;
+        let mut stored = all.into_iter();
+        for examples in [&mut *fresh, &mut *old, &mut *unknown] {
+            examples.examples.iter_mut().zip(&mut stored).for_each(|(example, stored)| *example = stored);
+        }
+        if let Some(anchors) = &mut anchors {
+            anchors.examples.iter_mut().zip(&mut stored).for_each(|(example, stored)| *example = stored);
+        }
         let before = self.gpu.storage("B before the write", adapter.sites.b_len)?;
         self.copy_buffer(&adapter.b, &before, adapter.sites.b_len);
-        let material = Material { prefix, fresh, old, anchors: anchors.as_ref() };
+        let material = Material { prefix, fresh, old, unknown, anchors: anchors.as_ref() };
         let done = self.steps(trainer, adapter, &material, observe, abort).await;
         self.anchors = anchors;
         let (outcome, steps, hits) = done?;
@@ -143,9 +168,9 @@ impl Engine {
         abort: &Abort,
     ) -> Result<(WriteOutcome, Vec<StepReport>, usize), EngineError> {
         let settings = self.settings.fast.clone();
-        let per_pass = material.fresh.len().div_ceil(new_pairs(&settings, material));
-        let total = if settings.steps > 0 { settings.steps } else { settings.epochs * per_pass };
         let mut order = Order::new(material, self.settings.seed, self.delta.version);
+        let per_pass = order.fresh.examples().div_ceil(order.fresh_pairs(&settings));
+        let total = if settings.steps > 0 { settings.steps } else { settings.epochs * per_pass };
         trainer.optimizer.begin(&self.gpu);
         let mut reports: Vec<StepReport> = Vec::new();
         let mut hits = 0;
@@ -226,46 +251,55 @@ impl Engine {
 
 impl Order {
     fn new(material: &Material<'_>, seed: u64, version: u64) -> Self {
-        let stream = |n: u64| seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(version * 4 + n);
+        let stream = |n: u64| seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(version * 8 + n);
         Self {
-            fresh: Shuffled::new(material.fresh.len(), stream(0)),
-            old: Shuffled::new(material.old.len(), stream(1)),
-            anchors: Shuffled::new(material.anchors.map_or(0, |a| a.examples.len()), stream(2)),
+            fresh: Deck::new(&material.fresh.wordings, stream(0)),
+            old: Deck::new(&material.old.wordings, stream(1)),
+            unknown: Deck::new(&material.unknown.wordings, stream(2)),
+            anchors: Shuffled::new(material.anchors.map_or(0, |a| a.examples.len()), stream(3)),
+            near_anchors: Shuffled::new(material.anchors.map_or(0, |a| a.near.len()), stream(4)),
         }
     }
-}
 
-/// Replayed pairs of one batch.
-fn replayed_pairs(settings: &FastSettings, material: &Material<'_>) -> usize {
-    if material.old.is_empty() || settings.replay <= 0.0 {
-        return 0;
+    /// Replayed pairs of one batch.
+    fn old_pairs(&self, settings: &FastSettings) -> usize {
+        if self.old.examples() == 0 || settings.replay <= 0.0 {
+            return 0;
+        }
+        let share = settings.replay / (1.0 + settings.replay);
+        let most = ((settings.batch as f32 * share).round() as usize).clamp(1, settings.batch.max(2) - 1);
+        self.old.batch(most)
     }
-    let share = settings.replay / (1.0 + settings.replay);
-    ((settings.batch as f32 * share).round() as usize).clamp(1, settings.batch.max(2) - 1)
-}
 
-/// Fresh pairs of one batch.
-fn new_pairs(settings: &FastSettings, material: &Material<'_>) -> usize {
-    settings.batch.saturating_sub(replayed_pairs(settings, material)).max(1)
+    /// Fresh pairs of one batch.
+    fn fresh_pairs(&self, settings: &FastSettings) -> usize {
+        self.fresh.batch(settings.batch.saturating_sub(self.old_pairs(settings)).max(1))
+    }
 }
 
 /// Draws pairs, replayed pairs and anchors, and packs them.
 fn mini_batch(settings: &FastSettings, material: &Material<'_>, order: &mut Order) -> MiniBatch {
     let mut chosen: Vec<&Example> = Vec::new();
-    let fresh = new_pairs(settings, material).min(material.fresh.len());
-    let old = replayed_pairs(settings, material).min(material.old.len());
-    chosen.extend((0..fresh).filter_map(|_| order.fresh.next()).map(|i| &material.fresh[i]));
-    chosen.extend((0..old).filter_map(|_| order.old.next()).map(|i| &material.old[i]));
+    let (fresh, old) = (order.fresh_pairs(settings), order.old_pairs(settings));
+    chosen.extend((0..fresh).filter_map(|_| order.fresh.next()).map(|i| &material.fresh.examples[i]));
+    chosen.extend((0..old).filter_map(|_| order.old.next()).map(|i| &material.old.examples[i]));
+    let unknown = (0..settings.unknown_cards).filter_map(|_| order.unknown.next());
+    chosen.extend(unknown.map(|i| &material.unknown.examples[i]));
     let pairs = chosen.len();
     let mut base_rows = Vec::new();
     if let Some(anchors) = material.anchors.filter(|_| settings.kl_weight > 0.0) {
-        for index in (0..settings.kl_prompts.min(anchors.examples.len())).filter_map(|_| order.anchors.next()) {
-            chosen.push(&anchors.examples[index]);
-            base_rows.push(anchors.first[index]);
+        for i in 0..settings.kl_prompts.min(anchors.examples.len()) {
+            let near = (i % 2 == 1).then(|| order.near_anchors.next()).flatten().map(|k| anchors.near[k]);
+            let Some(index) = near.or_else(|| order.anchors.next()) else { break };
+            // The same prompt twice in a batch would be counted twice.
+            if !base_rows.contains(&anchors.first[index]) {
+                chosen.push(&anchors.examples[index]);
+                base_rows.push(anchors.first[index]);
+            }
         }
     }
     let runs: Vec<_> = chosen.iter().map(|e| Run { inputs: &e.inputs, stored: e.stored }).collect();
-    let packed = pack(material.prefix, &runs, 1, 1.0, TRAIN_ROWS);
+    let packed = pack(material.prefix, &runs, 1, 1.0, TRAIN_SIZE.rows);
     let (mut cross_entropy, mut kl) = (LossRows::default(), LossRows::default());
     for (i, (&start, example)) in packed.first_rows.iter().zip(&chosen).enumerate() {
         let losses = example.targets.len();

@@ -5,7 +5,10 @@ mod decoder;
 mod error;
 mod examples;
 mod generate;
+#[cfg(test)]
+mod gradient_tests;
 mod learn;
+mod memory;
 mod policy;
 mod prepare;
 mod runner;
@@ -16,6 +19,7 @@ mod state;
 use tmem_gpu::{Buffer, Gpu};
 
 pub use error::EngineError;
+pub use memory::MemoryEstimate;
 
 use crate::card::Card;
 use crate::fast::{Adapter, DeltaId, Gate, Sites};
@@ -134,6 +138,11 @@ impl Engine {
     /// The cards Δ was trained on.
     pub fn cards(&self) -> &[Card] {
         &self.cards
+    }
+
+    /// Dispatches of one decoding step, layer by layer.
+    pub fn dispatches_per_layer(&self) -> Vec<usize> {
+        (0..self.model.config.layers).map(|layer| self.runner.prefill.dispatches(layer)).collect()
     }
 
     /// Work done so far.

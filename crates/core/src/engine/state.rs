@@ -130,14 +130,18 @@ impl Engine {
         let cards = std::mem::take(&mut self.cards);
         let questions = self.question_states(&cards, &prefix).await;
         self.cards = cards;
-        self.gate = Gate::new(&neutral, questions?, self.settings.fast.gate_recall);
+        self.gate = Gate::new(&neutral, questions?, self.settings.fast.gate_pass);
         Ok(())
     }
 
-    async fn question_states(&mut self, cards: &[Card], prefix: &[u32]) -> Result<Vec<(u64, Vec<f32>)>, EngineError> {
+    pub(super) async fn question_states(
+        &mut self,
+        cards: &[Card],
+        prefix: &[u32],
+    ) -> Result<Vec<(u64, Vec<f32>)>, EngineError> {
         let mut examples = self.card_examples(cards, prefix)?;
         let ids: Vec<u64> = cards.iter().flat_map(|card| card.questions().map(|_| card.id)).collect();
-        let states = self.last_states(prefix, &mut examples).await?;
+        let states = self.last_states(prefix, &mut examples.examples).await?;
         Ok(ids.into_iter().zip(states).collect())
     }
 }

@@ -14,7 +14,6 @@ pub(crate) struct Adapter {
     pub(crate) a: Buffer,
     /// Flat B: per slot, every site's [outputs, rank], in site order. Slot s ≥ 1 begins at (s − 1) · b_len.
     pub(crate) b: Buffer,
-    pub(crate) slots: usize,
 }
 
 /// The rows an adapter is applied to.
@@ -31,7 +30,7 @@ impl Adapter {
     pub(crate) fn new(gpu: &Gpu, sites: Sites, slots: usize) -> Result<Self, GpuError> {
         let a = gpu.storage("A", sites.a_len)?;
         let b = gpu.storage("B", sites.b_len * slots)?;
-        Ok(Self { sites, a, b, slots })
+        Ok(Self { sites, a, b })
     }
 
     /// Uploads A (flat, all sites).

@@ -1,5 +1,7 @@
 //! Which examples make up each mini-batch of a write: seeded, reproducible, and packed into rows.
 
+use std::ops::Range;
+
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -33,10 +35,57 @@ impl Shuffled {
         self.at += 1;
         index
     }
+}
 
-    /// Whether the next index begins a new pass.
-    pub(crate) fn at_pass_end(&self) -> bool {
-        self.at == self.order.len()
+/// Draws examples card by card: the cards in a seeded random order, every card once before any a second time, and each
+/// card's wordings in turn. A batch so drawn shows every card as often as any other.
+#[derive(Debug)]
+pub(crate) struct Deck {
+    cards: Shuffled,
+    /// Examples of each card.
+    wordings: Vec<Range<usize>>,
+    /// The wording that each card shows next.
+    turn: Vec<usize>,
+}
+
+impl Deck {
+    /// A deck of cards whose examples stand one behind the other, `wordings[i]` of them for card i.
+    pub(crate) fn new(wordings: &[usize], seed: u64) -> Self {
+        let mut at = 0;
+        let wordings: Vec<_> = wordings
+            .iter()
+            .filter(|&&n| n > 0)
+            .map(|&n| {
+                at += n;
+                at - n..at
+            })
+            .collect();
+        Self { cards: Shuffled::new(wordings.len(), seed), turn: vec![0; wordings.len()], wordings }
+    }
+
+    /// Cards in the deck.
+    pub(crate) fn cards(&self) -> usize {
+        self.wordings.len()
+    }
+
+    /// Examples in the deck.
+    pub(crate) fn examples(&self) -> usize {
+        self.wordings.last().map_or(0, |last| last.end)
+    }
+
+    /// Index of the next example; `None` where there is none.
+    pub(crate) fn next(&mut self) -> Option<usize> {
+        let card = self.cards.next()?;
+        let wordings = &self.wordings[card];
+        let example = wordings.start + self.turn[card] % wordings.len();
+        self.turn[card] += 1;
+        Some(example)
+    }
+
+    /// How many examples a batch of up to `most` takes: whole rounds of all cards where they fit.
+    pub(crate) fn batch(&self, most: usize) -> usize {
+        let rounds = most.checked_div(self.cards()).unwrap_or(0);
+        if rounds == 0 { most.min(self.cards()) } else { (rounds * self.cards()).min(self.examples()) }
     }
 }
 
@@ -106,10 +155,25 @@ mod tests {
         let mut sorted = pass.clone();
         sorted.sort_unstable();
         assert_eq!(sorted, [0, 1, 2, 3, 4]);
-        assert!(shuffled.at_pass_end());
         let mut again = Shuffled::new(5, 7);
         assert_eq!(pass, (0..5).filter_map(|_| again.next()).collect::<Vec<_>>());
         assert_eq!(Shuffled::new(0, 7).next(), None);
+    }
+
+    #[test]
+    fn every_card_comes_once_a_round_with_its_wordings_in_turn() {
+        let mut deck = Deck::new(&[3, 1, 2], 1);
+        assert_eq!((deck.cards(), deck.examples()), (3, 6));
+        let card_of = |example: usize| [0, 0, 0, 1, 2, 2][example];
+        let mut seen = [const { Vec::new() }; 3];
+        for _ in 0..3 {
+            let mut round: Vec<_> = (0..3).filter_map(|_| deck.next()).collect();
+            round.iter().for_each(|&e| seen[card_of(e)].push(e));
+            round.sort_unstable_by_key(|&e| card_of(e));
+            assert_eq!(round.iter().map(|&e| card_of(e)).collect::<Vec<_>>(), [0, 1, 2]);
+        }
+        assert_eq!(seen, [vec![0, 1, 2], vec![3, 3, 3], vec![4, 5, 4]]);
+        assert_eq!([2, 3, 5, 16].map(|most| deck.batch(most)), [2, 3, 3, 6]);
     }
 
     #[test]

@@ -11,9 +11,10 @@ mod report;
 mod site;
 pub mod svd;
 mod train_plan;
+mod unknown;
 
 pub(crate) use adapter::{Adapter, RowsOf};
-pub(crate) use batches::{Packed, Run, Shuffled, pack, push_losses};
+pub(crate) use batches::{Deck, Packed, Run, Shuffled, pack, push_losses};
 pub(crate) use gate::Gate;
 pub(crate) use loss_plan::{LossKind, LossRows};
 pub use neutral::NEUTRAL_PROMPTS;
@@ -21,3 +22,4 @@ pub(crate) use optimizer::Optimizer;
 pub use report::{DeltaId, SiteNorm, StepReport, WriteOutcome, WriteReport};
 pub use site::{Group, Projection, Site, SiteError, Sites};
 pub(crate) use train_plan::{TrainPlan, TrainSize};
+pub(crate) use unknown::unknown_cards;

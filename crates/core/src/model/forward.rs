@@ -29,7 +29,6 @@ pub(crate) struct Shared<'a> {
 pub(crate) struct ForwardPlan {
     gpu: Gpu,
     pub(crate) max_rows: usize,
-    pub(crate) max_logits: usize,
     /// The batch, [max_rows] of [`Row`].
     pub(crate) rows: Buffer,
     /// The sequences that rows point at, [max_sequences] of [`Sequence`].
@@ -123,7 +122,6 @@ impl ForwardPlan {
         Ok(Self {
             gpu: gpu.clone(),
             max_rows,
-            max_logits,
             rows,
             sequences,
             count,

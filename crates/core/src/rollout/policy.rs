@@ -76,7 +76,8 @@ pub enum Finish {
 /// What the gate decided for one prompt (METHOD §7).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GateReading {
-    /// Cosine between the prompt and the nearest learned question, in the centred hidden space.
+    /// Nearness to the learned questions: cosine to the nearest of them less half of that to the nearest neutral
+    /// prompt, in the centred hidden space.
     pub similarity: f32,
     /// The card that question belongs to.
     pub nearest_card: Option<u64>,

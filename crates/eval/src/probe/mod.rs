@@ -2,6 +2,7 @@
 //! far is asked for without any context, and controls show what the writing damaged.
 
 mod ask;
+mod engine;
 mod record;
 mod report;
 mod run;

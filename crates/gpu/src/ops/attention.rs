@@ -78,41 +78,8 @@ pub fn attention(gpu: &Gpu, args: Attention<'_>) -> Result<Dispatch> {
 mod tests {
     use super::*;
     use crate::testing::{Rng, assert_close, on_every_kind};
+    use crate::twins::{self, AttentionShape};
     use crate::{Row, Sequence};
-
-    struct Case {
-        heads: usize,
-        kv_heads: usize,
-        dim: usize,
-        qkv: Vec<f32>,
-        cache: Vec<f32>,
-        rows: Vec<Row>,
-        sequences: Vec<Sequence>,
-    }
-
-    /// Output and log-sum-exp in f64.
-    fn twin(case: &Case) -> (Vec<f64>, Vec<f64>) {
-        let Case { heads, kv_heads, dim, .. } = *case;
-        let (mut out, mut lse) = (Vec::new(), Vec::new());
-        for (r, row) in case.rows.iter().enumerate() {
-            for head in 0..heads {
-                let q = &case.qkv[(r * (heads + 2 * kv_heads) + head) * dim..][..dim];
-                let kv = |p: u32, part: usize| {
-                    let index = case.sequences[row.sequence as usize].kv_index(p) as usize;
-                    &case.cache[((index * 2 + part) * kv_heads + head / (heads / kv_heads)) * dim..][..dim]
-                };
-                let dot = |k: &[f32]| q.iter().zip(k).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
-                let scores: Vec<f64> = (0..=row.position).map(|p| dot(kv(p, 0)) / (dim as f64).sqrt()).collect();
-                let total: f64 = scores.iter().map(|s| s.exp()).sum();
-                lse.push(total.ln());
-                out.extend((0..dim).map(|i| {
-                    let weighted = scores.iter().zip(0..).map(|(s, p)| s.exp() * f64::from(kv(p, 1)[i]));
-                    weighted.sum::<f64>() / total
-                }));
-            }
-        }
-        (out, lse)
-    }
 
     #[test]
     fn agrees_with_its_twin_with_shared_prefixes_and_grouped_heads() {
@@ -130,16 +97,16 @@ mod tests {
                     .collect();
                 let qkv = rng.normal(rows.len() * (heads + 2 * kv_heads) * dim);
                 let cache = rng.normal(360 * 2 * kv_heads * dim);
-                let case = Case { heads, kv_heads, dim, qkv, cache, rows, sequences };
-                let (want, want_lse) = twin(&case);
-                let count = case.rows.len();
+                let shape = AttentionShape { heads, kv_heads, dim };
+                let (want, want_lse) = twins::attention(shape, &qkv, &cache, &rows, &sequences);
+                let count = rows.len();
                 for (with_lse, max_rows) in [(false, count), (true, count), (true, 100)] {
                     let (out, lse) = (gpu.poisoned("out", want.len()), gpu.poisoned("lse", want_lse.len()));
                     let args = Attention {
-                        qkv: &gpu.upload(&case.qkv),
-                        cache: &gpu.upload(&case.cache),
-                        rows: &gpu.upload(&case.rows),
-                        sequences: &gpu.upload(&case.sequences),
+                        qkv: &gpu.upload(&qkv),
+                        cache: &gpu.upload(&cache),
+                        rows: &gpu.upload(&rows),
+                        sequences: &gpu.upload(&sequences),
                         out: &out,
                         lse: with_lse.then_some(&lse),
                         count: &gpu.count(count),

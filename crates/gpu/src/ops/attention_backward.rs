@@ -109,47 +109,7 @@ pub fn attention_backward(gpu: &Gpu, args: AttentionBackward<'_>) -> Result<[Dis
 mod tests {
     use super::*;
     use crate::testing::{PackedBatch, Rng, assert_close, on_every_kind};
-
-    /// Forward output, log-sum-exp, and the gradient of Σ upstream · output, all in f64.
-    struct Twin {
-        o: Vec<f64>,
-        lse: Vec<f64>,
-        dqkv: Vec<f64>,
-    }
-
-    fn twin(batch: &PackedBatch, qkv: &[f32], upstream: &[f32], heads: usize, kv_heads: usize, dim: usize) -> Twin {
-        let stride = (heads + 2 * kv_heads) * dim;
-        let at = |row: usize, head: usize, d: usize| f64::from(qkv[row * stride + head * dim + d]);
-        let scale = 1.0 / (dim as f64).sqrt();
-        let rows = batch.rows.len();
-        let mut twin = Twin { o: vec![], lse: vec![], dqkv: vec![0.0; rows * stride] };
-        for t in 0..rows {
-            let keys = batch.keys(t);
-            for h in 0..heads {
-                let (k_head, v_head) = (heads + h / (heads / kv_heads), heads + kv_heads + h / (heads / kv_heads));
-                let g = |d: usize| f64::from(upstream[(t * heads + h) * dim + d]);
-                let scores: Vec<f64> = keys
-                    .iter()
-                    .map(|&j| scale * (0..dim).map(|d| at(t, h, d) * at(j, k_head, d)).sum::<f64>())
-                    .collect();
-                let sum: f64 = scores.iter().map(|s| s.exp()).sum();
-                let p: Vec<f64> = scores.iter().map(|s| s.exp() / sum).collect();
-                twin.lse.push(sum.ln());
-                twin.o.extend((0..dim).map(|d| keys.iter().zip(&p).map(|(&j, p)| p * at(j, v_head, d)).sum::<f64>()));
-                let dp: Vec<f64> = keys.iter().map(|&j| (0..dim).map(|d| g(d) * at(j, v_head, d)).sum()).collect();
-                let mean: f64 = dp.iter().zip(&p).map(|(a, b)| a * b).sum();
-                for (i, &j) in keys.iter().enumerate() {
-                    let ds = scale * p[i] * (dp[i] - mean);
-                    for d in 0..dim {
-                        twin.dqkv[t * stride + h * dim + d] += ds * at(j, k_head, d);
-                        twin.dqkv[j * stride + k_head * dim + d] += ds * at(t, h, d);
-                        twin.dqkv[j * stride + v_head * dim + d] += p[i] * g(d);
-                    }
-                }
-            }
-        }
-        twin
-    }
+    use crate::twins::{self, AttentionShape};
 
     fn single(values: &[f64]) -> Vec<f32> {
         values.iter().map(|&v| v as f32).collect()
@@ -171,14 +131,15 @@ mod tests {
                 let stride = (heads + 2 * kv_heads) * dim;
                 let mut rng = Rng::new((rows * 1000 + dim) as u64);
                 let (qkv, upstream) = (rng.normal(rows * stride), rng.normal(rows * heads * dim));
-                let want = twin(&batch, &qkv, &upstream, heads, kv_heads, dim);
+                let shape = AttentionShape { heads, kv_heads, dim };
+                let (o, want_lse, want) = twins::attention_backward(shape, &batch, &qkv, &upstream);
                 let kv: Vec<f32> = qkv.chunks(stride).flat_map(|row| row[heads * dim..].to_vec()).collect();
                 let dqkv = gpu.poisoned("dqkv", rows * stride);
                 let args = AttentionBackward {
                     qkv: &gpu.upload(&qkv),
                     kv: &gpu.upload(&kv),
-                    lse: &gpu.upload(&single(&want.lse)),
-                    o: &gpu.upload(&single(&want.o)),
+                    lse: &gpu.upload(&single(&want_lse)),
+                    o: &gpu.upload(&single(&o)),
                     upstream: &gpu.upload(&upstream),
                     rows: &gpu.upload(&batch.rows),
                     sequences: &gpu.upload(&batch.sequences),
@@ -199,7 +160,7 @@ mod tests {
                     gpu.floats(&dqkv)
                 };
                 let first = run();
-                assert_close(&first, &want.dqkv, 3e-6);
+                assert_close(&first, &want, 3e-6);
                 gpu.write(&dqkv, 0, &vec![f32::NAN; rows * stride]);
                 assert_eq!(first, run(), "a second run must give the same bits");
             }

@@ -42,23 +42,8 @@ pub fn cross_entropy(gpu: &Gpu, args: CrossEntropy<'_>) -> Result<Dispatch> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Rng, assert_close, on_every_kind, softmax};
-
-    /// Loss, probability of the target, gradient.
-    fn twin(logits: &[f32], targets: &[u32], weights: &[f32], threshold: f64) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
-        let vocab = logits.len() / targets.len();
-        let (mut loss, mut probability, mut gradient) = (vec![], vec![], vec![]);
-        for ((row, &target), &weight) in logits.chunks(vocab).zip(targets).zip(weights) {
-            let p = softmax(row);
-            let hit = p[target as usize];
-            let weight = if hit > threshold { 0.0 } else { f64::from(weight) };
-            loss.push(-weight * hit.ln());
-            probability.push(hit);
-            gradient
-                .extend(p.iter().enumerate().map(|(i, p)| weight * (p - f64::from(u8::from(i == target as usize)))));
-        }
-        (loss, probability, gradient)
-    }
+    use crate::testing::{Rng, assert_close, on_every_kind};
+    use crate::twins;
 
     #[test]
     fn agrees_with_its_twin_with_and_without_a_threshold() {
@@ -83,7 +68,7 @@ mod tests {
                 let dispatch = cross_entropy(gpu, args).unwrap();
                 let gradient = gpu.run(&dispatch, rows, &buffer);
                 let (want_loss, want_probability, want_gradient) =
-                    twin(&logits, &targets, &weights, threshold.map_or(2.0, f64::from));
+                    twins::cross_entropy(&logits, &targets, &weights, threshold.map_or(2.0, f64::from));
                 assert_close(&gpu.floats(&loss), &want_loss, 3e-6);
                 assert_close(&gpu.floats(&probability), &want_probability, 3e-6);
                 assert_close(&gradient, &want_gradient, 3e-6);

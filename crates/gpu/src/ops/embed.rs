@@ -41,6 +41,7 @@ mod tests {
     use super::*;
     use crate::Row;
     use crate::testing::{SOURCES, assert_close, on_every_kind};
+    use crate::twins;
 
     #[test]
     fn reads_the_row_of_each_token_in_every_format() {
@@ -52,11 +53,7 @@ mod tests {
                 let rows = tokens.map(|token| Row { token, ..Row::default() });
                 let x = gpu.poisoned("x", tokens.len() * dim);
                 let dispatch = embed(gpu, Embed { rows: &gpu.upload(&rows), weight: &weight, x: &x }).unwrap();
-                let want: Vec<f64> = tokens
-                    .iter()
-                    .map(|&t| (t as usize).min(vocabulary - 1) * dim)
-                    .flat_map(|at| w[at..at + dim].iter().map(|&v| f64::from(v)))
-                    .collect();
+                let want = twins::embed(&tokens, &w, dim);
                 let first = gpu.run(&dispatch, tokens.len(), &x);
                 assert_close(&first, &want, 1e-7);
                 assert_eq!(first, gpu.run(&dispatch, tokens.len(), &x), "a second run must give the same bits");

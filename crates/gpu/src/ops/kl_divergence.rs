@@ -35,7 +35,8 @@ pub fn kl_divergence(gpu: &Gpu, args: KlDivergence<'_>) -> Result<Dispatch> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Rng, assert_close, on_every_kind, softmax};
+    use crate::testing::{Rng, assert_close, on_every_kind};
+    use crate::twins::{self, softmax};
 
     #[test]
     fn agrees_with_its_twin_on_ragged_shapes() {
@@ -45,12 +46,7 @@ mod tests {
                 let (logits, weights) = (rng.normal(rows * vocab), rng.normal(rows));
                 let base: Vec<f64> = rng.normal(rows * vocab).chunks(vocab).flat_map(softmax).collect();
                 let base_log: Vec<f32> = base.iter().map(|p| p.ln() as f32).collect();
-                let (mut want_loss, mut want) = (vec![], vec![]);
-                for ((row, q), &weight) in logits.chunks(vocab).zip(base.chunks(vocab)).zip(&weights) {
-                    let (p, weight) = (softmax(row), f64::from(weight));
-                    want_loss.push(weight * q.iter().zip(&p).map(|(q, p)| q * (q / p).ln()).sum::<f64>());
-                    want.extend(p.iter().zip(q).map(|(p, q)| weight * (p - q)));
-                }
+                let (want_loss, want) = twins::kl_divergence(&logits, &base, &weights);
                 let (buffer, loss) = (gpu.upload(&logits), gpu.poisoned("loss", rows));
                 let args = KlDivergence {
                     logits: &buffer,

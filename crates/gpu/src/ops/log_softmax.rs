@@ -18,7 +18,8 @@ pub fn log_softmax(gpu: &Gpu, logits: &Buffer, vocab: usize) -> Result<Dispatch>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Rng, assert_close, on_every_kind, softmax};
+    use crate::testing::{Rng, assert_close, on_every_kind};
+    use crate::twins::softmax;
 
     #[test]
     fn agrees_with_its_twin_on_ragged_shapes() {

@@ -119,6 +119,7 @@ pub fn lora_up(gpu: &Gpu, args: LoraUp<'_>) -> Result<Dispatch> {
 mod tests {
     use super::*;
     use crate::testing::{Rng, assert_close, on_every_kind};
+    use crate::twins;
     use crate::{Row, Sequence};
 
     #[test]
@@ -152,10 +153,7 @@ mod tests {
             )
             .unwrap();
             let got_u = gpu.run(&down, rows.len(), &u);
-            let product = |r: usize, j: usize| -> f64 {
-                (0..inputs).map(|k| f64::from(a[a_offset + j * inputs + k]) * f64::from(x[r * inputs + k])).sum()
-            };
-            let want_u: Vec<f64> = (0..rows.len() * stack).map(|i| product(i / stack, i % stack)).collect();
+            let want_u = twins::matmul(&x, &a[a_offset..], inputs);
             assert_close(&got_u, &want_u, 3e-6);
 
             let up = lora_up(
@@ -178,14 +176,10 @@ mod tests {
             )
             .unwrap();
             let got = gpu.run(&up, rows.len(), &y);
-            let mut want: Vec<f64> = before.iter().map(|&v| f64::from(v)).collect();
-            for (r, row) in rows.iter().enumerate().filter(|(_, row)| row.slot > 0) {
-                for n in 0..outputs {
-                    let at = (row.slot as usize - 1) * slot_stride + b_offset + n * rank;
-                    let sum: f64 = (0..rank).map(|j| f64::from(b[at + j]) * want_u[r * stack + u_offset + j]).sum();
-                    want[r * y_stride + y_offset + n] += f64::from(sequences[row.sequence as usize].gate) * sum;
-                }
-            }
+            let site =
+                twins::LoraUp { u_stride: stack, u_offset, b_offset, slot_stride, rank, outputs, y_stride, y_offset };
+            let mut want = twins::double(&before);
+            site.apply(&mut want, &want_u, &b, &rows, &sequences);
             assert_close(&got, &want, 3e-6);
         });
     }

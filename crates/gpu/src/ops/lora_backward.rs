@@ -145,6 +145,7 @@ pub fn lora_backward_b(gpu: &Gpu, site: LoraSite<'_>, u: &Buffer, db: &Buffer) -
 mod tests {
     use super::*;
     use crate::testing::{Rng, TestGpu, assert_close, on_every_kind};
+    use crate::twins;
     use crate::{Row, Sequence};
 
     const SLOT: u32 = 2;
@@ -169,14 +170,19 @@ mod tests {
             Self { rows, sequences }
         }
 
-        fn gate(&self, row: usize) -> f64 {
-            let row = self.rows[row];
-            if row.slot == SLOT { f64::from(self.sequences[row.sequence as usize].gate) } else { 0.0 }
+        fn gates(&self) -> Vec<f64> {
+            let gate_of = |row: &Row| f64::from(self.sequences[row.sequence as usize].gate);
+            self.rows.iter().map(|row| if row.slot == SLOT { gate_of(row) } else { 0.0 }).collect()
         }
 
         fn count(&self, gpu: &TestGpu) -> Buffer {
             gpu.uniform("count", &[self.rows.len() as u32, SLOT, 0, 0]).unwrap()
         }
+    }
+
+    /// Columns `start..start + width` of rows of `stride`.
+    fn part(values: &[f32], stride: usize, start: usize, width: usize) -> Vec<f32> {
+        values.chunks(stride).flat_map(|row| &row[start..start + width]).copied().collect()
     }
 
     const SHAPES: [(usize, usize, usize); 4] = [(1, 1, 1), (3, 5, 6), (7, 257, 9), (65, 70, 8)];
@@ -191,15 +197,10 @@ mod tests {
                 let (dy, b) = (rng.normal(rows * dy_stride), rng.normal(3 * slot_stride));
                 let du = gpu.upload(&vec![7.0f32; rows * u_stride]);
                 let mut want = vec![7.0; rows * u_stride];
-                for t in 0..rows {
-                    for j in 0..rank {
-                        let sum: f64 = (0..n)
-                            .map(|n| {
-                                f64::from(dy[t * dy_stride + 2 + n]) * f64::from(b[slot_stride + 4 + n * rank + j])
-                            })
-                            .sum();
-                        want[t * u_stride + 1 + j] = batch.gate(t) * sum;
-                    }
+                let b_site = &b[slot_stride + 4..][..n * rank];
+                let du_site = twins::lora_backward_u(&batch.gates(), &part(&dy, dy_stride, 2, n), b_site, rank);
+                for (row, du) in want.chunks_mut(u_stride).zip(du_site.chunks(rank)) {
+                    row[1..=rank].copy_from_slice(du);
                 }
                 let site = LoraSite {
                     dy: &gpu.upload(&dy),
@@ -233,17 +234,9 @@ mod tests {
                 // What lies around the site's part stays as it is.
                 let db = gpu.upload(&vec![7.0f32; n * rank + 6]);
                 let mut want = vec![7.0; n * rank + 6];
-                for n_ in 0..n {
-                    for j in 0..rank {
-                        want[4 + n_ * rank + j] = (0..rows)
-                            .map(|t| {
-                                batch.gate(t)
-                                    * f64::from(dy[t * dy_stride + 2 + n_])
-                                    * f64::from(u[t * u_stride + 1 + j])
-                            })
-                            .sum();
-                    }
-                }
+                let (dy_site, u_site) = (part(&dy, dy_stride, 2, n), part(&u, u_stride, 1, rank));
+                let db_site = twins::lora_backward_b(&batch.gates(), &dy_site, &u_site, rank);
+                want[4..4 + n * rank].copy_from_slice(&db_site);
                 let site = LoraSite {
                     dy: &gpu.upload(&dy),
                     rows: &gpu.upload(&batch.rows),
@@ -271,14 +264,8 @@ mod tests {
             for (rows, k, stack) in SHAPES {
                 let mut rng = Rng::new((rows * 1000 + k) as u64);
                 let (du, a, before) = (rng.normal(rows * stack), rng.normal(stack * k + 9), rng.normal(rows * k));
-                let mut want: Vec<f64> = before.iter().map(|&v| f64::from(v)).collect();
-                for t in 0..rows {
-                    for k_ in 0..k {
-                        want[t * k + k_] += (0..stack)
-                            .map(|j| f64::from(du[t * stack + j]) * f64::from(a[9 + j * k + k_]))
-                            .sum::<f64>();
-                    }
-                }
+                let gradient = twins::lora_backward_x(&du, &a[9..], stack, k);
+                let want: Vec<f64> = gradient.iter().zip(&before).map(|(g, &b)| g + f64::from(b)).collect();
                 let dx = gpu.upload(&before);
                 let args = LoraBackwardX {
                     du: &gpu.upload(&du),

@@ -146,12 +146,7 @@ pub(super) fn build(
 mod tests {
     use super::*;
     use crate::testing::{Rng, SOURCES, any_gpu, assert_close};
-
-    fn twin(x: &[f32], w: &[f32], k: usize) -> Vec<f64> {
-        x.chunks(k)
-            .flat_map(|x| w.chunks(k).map(|w| x.iter().zip(w).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>()))
-            .collect()
-    }
+    use crate::twins;
 
     /// Every format, every variant, ragged rows, outputs and columns; tolerance for f32 sums of up to 352 terms.
     #[test]
@@ -178,7 +173,7 @@ mod tests {
                     };
                     let dispatch = matmul_as(&gpu, args, variant).unwrap();
                     let first = gpu.run(&dispatch, rows, &y);
-                    assert_close(&first, &twin(&x, &w, k), 3e-6);
+                    assert_close(&first, &twins::matmul(&x, &w, k), 3e-6);
                     assert_eq!(first, gpu.run(&dispatch, rows, &y), "a second run must give the same bits");
                 }
             }
@@ -191,7 +186,7 @@ mod tests {
         let (rows, n, k, stride, offset) = (9, 20, 33, 31, 7);
         let (weight, w) = gpu.weight(crate::SourceType::F32, n, k, 1);
         let (x, before) = (Rng::new(2).normal(rows * k), Rng::new(3).normal(rows * stride));
-        let product = twin(&x, &w, k);
+        let product = twins::matmul(&x, &w, k);
         for variant in MatmulVariant::ALL {
             for accumulate in [false, true] {
                 let y = gpu.upload(&before);

@@ -65,15 +65,7 @@ pub fn matmul_transposed(gpu: &Gpu, args: MatmulTransposed<'_>) -> Result<Dispat
 mod tests {
     use super::*;
     use crate::testing::{Rng, SOURCES, assert_close, on_every_kind};
-
-    fn twin(dy: &[f32], w: &[f32], n: usize, k: usize, stride: usize, offset: usize) -> Vec<f64> {
-        dy.chunks(stride)
-            .flat_map(|dy| {
-                (0..k)
-                    .map(move |k_| (0..n).map(|n_| f64::from(dy[offset + n_]) * f64::from(w[n_ * k + k_])).sum::<f64>())
-            })
-            .collect()
-    }
+    use crate::twins;
 
     #[test]
     fn agrees_with_its_twin_in_every_format() {
@@ -98,7 +90,7 @@ mod tests {
                         accumulate,
                     };
                     let dispatch = matmul_transposed(gpu, args).unwrap();
-                    let mut want = twin(&dy, &w, n, k, stride, padding);
+                    let mut want = twins::matmul_transposed(&dy, &w, n, k, stride, padding);
                     if accumulate {
                         want.iter_mut().zip(&before).for_each(|(w, &b)| *w += f64::from(b));
                     }

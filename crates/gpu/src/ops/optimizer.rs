@@ -128,16 +128,11 @@ pub fn sgd(gpu: &Gpu, args: OptimizerBuffers<'_>) -> Result<Dispatch> {
 mod tests {
     use super::*;
     use crate::testing::{Rng, TestGpu, assert_close, on_every_kind};
+    use crate::twins;
 
     const SETTINGS: AdamWSettings =
         AdamWSettings { learning_rate: 1e-2, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.1 };
     const OFFSET: usize = 5;
-
-    /// The factor of `torch.nn.utils.clip_grad_norm_`.
-    fn clip(gradient: &[f32], max_norm: Option<f32>) -> f64 {
-        let norm = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
-        max_norm.map_or(1.0, |max| (f64::from(max) / (norm + 1e-6)).min(1.0))
-    }
 
     struct Run<'g> {
         gpu: &'g TestGpu,
@@ -191,21 +186,13 @@ mod tests {
                 let start = rng.normal(length + 2 * OFFSET);
                 let gradients: Vec<_> = (0..4).map(|_| rng.normal(length)).collect();
                 let (mut m, mut v) = (vec![0.0; length], vec![0.0; length]);
-                let mut want: Vec<f64> = start.iter().map(|&p| f64::from(p)).collect();
+                let mut want = twins::double(&start);
                 let (run, again) = (Run::new(gpu, &start, length), Run::new(gpu, &start, length));
                 let dispatch = adamw(gpu, run.buffers(), &run.m, &run.v).unwrap();
                 let second = adamw(gpu, again.buffers(), &again.m, &again.v).unwrap();
                 for (t, gradient) in (1..).zip(&gradients) {
-                    let scale = clip(gradient, max_norm);
-                    for i in 0..length {
-                        let (g, p) = (scale * f64::from(gradient[i]), &mut want[OFFSET + i]);
-                        *p *= 1.0 - SETTINGS.learning_rate * SETTINGS.weight_decay;
-                        m[i] = SETTINGS.beta1 * m[i] + (1.0 - SETTINGS.beta1) * g;
-                        v[i] = SETTINGS.beta2 * v[i] + (1.0 - SETTINGS.beta2) * g * g;
-                        let first = m[i] / (1.0 - SETTINGS.beta1.powi(t));
-                        let root = (v[i] / (1.0 - SETTINGS.beta2.powi(t))).sqrt();
-                        *p -= SETTINGS.learning_rate * first / (root + SETTINGS.epsilon);
-                    }
+                    let part = &mut want[OFFSET..OFFSET + length];
+                    twins::adamw_step(&SETTINGS, t, max_norm, gradient, [&mut m, &mut v], part);
                     let step = OptimizerStep::adamw(&SETTINGS, t as u32, OFFSET as u32, max_norm);
                     let got = run.step(gradient, step, &dispatch);
                     assert_close(&got, &want, 1e-6);
@@ -221,11 +208,8 @@ mod tests {
             for (length, max_norm) in [(1, None), (65, Some(1.0)), (257, None)] {
                 let mut rng = Rng::new(length as u64);
                 let (start, gradient) = (rng.normal(length + 2 * OFFSET), rng.normal(length));
-                let mut want: Vec<f64> = start.iter().map(|&p| f64::from(p)).collect();
-                let scale = clip(&gradient, max_norm);
-                for i in 0..length {
-                    want[OFFSET + i] -= 0.05 * (scale * f64::from(gradient[i]) + 0.1 * want[OFFSET + i]);
-                }
+                let mut want = twins::double(&start);
+                twins::sgd_step(0.05, 0.1, max_norm, &gradient, &mut want[OFFSET..OFFSET + length]);
                 let run = Run::new(gpu, &start, length);
                 let step = OptimizerStep::sgd(0.05, 0.1, OFFSET as u32, max_norm);
                 let got = run.step(&gradient, step, &sgd(gpu, run.buffers()).unwrap());

@@ -47,16 +47,7 @@ pub fn rms_norm(gpu: &Gpu, args: RmsNorm<'_>) -> Result<Dispatch> {
 mod tests {
     use super::*;
     use crate::testing::{Rng, assert_close, on_every_kind};
-
-    fn twin(x: &[f32], w: &[f32], epsilon: f32) -> Vec<f64> {
-        x.chunks(w.len())
-            .flat_map(|row| {
-                let mean = row.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / row.len() as f64;
-                let scale = 1.0 / (mean + f64::from(epsilon)).sqrt();
-                row.iter().zip(w).map(move |(&v, &g)| f64::from(v) * f64::from(g) * scale).collect::<Vec<_>>()
-            })
-            .collect()
-    }
+    use crate::twins;
 
     #[test]
     fn agrees_with_its_twin_on_ragged_shapes() {
@@ -78,7 +69,7 @@ mod tests {
                 )
                 .unwrap();
                 let first = gpu.run(&dispatch, rows, &y);
-                assert_close(&first, &twin(&x, &w, 1e-5), 1e-6);
+                assert_close(&first, &twins::rms_norm(&x, &w, 1e-5), 1e-6);
                 assert_eq!(first, gpu.run(&dispatch, rows, &y), "a second run must give the same bits");
             }
         });

@@ -54,20 +54,7 @@ pub fn rms_norm_backward(gpu: &Gpu, args: RmsNormBackward<'_>) -> Result<Dispatc
 mod tests {
     use super::*;
     use crate::testing::{Rng, assert_close, on_every_kind};
-
-    fn twin(x: &[f32], w: &[f32], dy: &[f32], epsilon: f32) -> Vec<f64> {
-        let dim = w.len();
-        let mut dx = vec![];
-        for (x, dy) in x.chunks(dim).zip(dy.chunks(dim)) {
-            let mean = x.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / dim as f64;
-            let scale = 1.0 / (mean + f64::from(epsilon)).sqrt();
-            let inner: f64 = (0..dim).map(|i| f64::from(w[i]) * f64::from(dy[i]) * f64::from(x[i])).sum();
-            dx.extend((0..dim).map(|i| {
-                scale * f64::from(w[i]) * f64::from(dy[i]) - f64::from(x[i]) * scale.powi(3) * inner / dim as f64
-            }));
-        }
-        dx
-    }
+    use crate::twins;
 
     #[test]
     fn agrees_with_its_twin_on_ragged_shapes() {
@@ -90,7 +77,7 @@ mod tests {
                     accumulate,
                 };
                 let dispatch = rms_norm_backward(gpu, args).unwrap();
-                let mut want = twin(&x, &w, &dy, 1e-5);
+                let mut want = twins::rms_norm_backward(&x, &w, &dy, 1e-5);
                 if accumulate {
                     want.iter_mut().zip(&before).for_each(|(w, &b)| *w += f64::from(b));
                 }

@@ -50,6 +50,7 @@ mod tests {
     use super::*;
     use crate::Row;
     use crate::testing::{Rng, assert_close, on_every_kind};
+    use crate::twins::{self, AttentionShape};
 
     #[test]
     fn is_the_inverse_rotation_in_both_pairings() {
@@ -62,19 +63,10 @@ mod tests {
                 let angles = rng.normal(7 * pairs);
                 let table: Vec<f32> = angles.iter().flat_map(|a| [a.cos(), a.sin()]).collect();
                 let before = rng.normal(positions.len() * stride);
-                let mut want: Vec<f64> = before.iter().map(|&v| f64::from(v)).collect();
-                for (row, &position) in want.chunks_mut(stride).zip(&positions) {
-                    for head in row[..(heads + kv_heads) * dim].chunks_mut(dim) {
-                        for i in 0..pairs {
-                            let (first, second) = if interleaved { (2 * i, 2 * i + 1) } else { (i, i + pairs) };
-                            let angle = -f64::from(angles[position as usize * pairs + i]);
-                            let (a, b) = (head[first], head[second]);
-                            head[first] = a * angle.cos() - b * angle.sin();
-                            head[second] = a * angle.sin() + b * angle.cos();
-                        }
-                    }
-                }
+                let mut want = twins::double(&before);
                 let rows: Vec<Row> = positions.iter().map(|&position| Row { position, ..Row::default() }).collect();
+                let shape = AttentionShape { heads, kv_heads, dim };
+                twins::Rope { shape, rows: &rows, table: &table, interleaved }.turn(&mut want, true);
                 let dqkv = gpu.upload(&before);
                 let args = RopeBackward {
                     dqkv: &dqkv,

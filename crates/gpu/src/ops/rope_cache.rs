@@ -53,6 +53,7 @@ pub fn rope_cache(gpu: &Gpu, args: RopeCache<'_>) -> Result<Dispatch> {
 mod tests {
     use super::*;
     use crate::testing::{Rng, assert_close, on_every_kind};
+    use crate::twins::{AttentionShape, Rope};
     use crate::{Row, Sequence};
 
     #[test]
@@ -88,27 +89,9 @@ mod tests {
                 };
                 let got = gpu.run(&rope_cache(gpu, args).unwrap(), rows.len(), &buffer);
 
-                let mut turned: Vec<f64> = qkv.iter().map(|&v| f64::from(v)).collect();
-                let mut want_cache = vec![0f64; 10 * 2 * kv_heads * dim];
-                let mut want: Vec<f64> = turned.clone();
-                for (r, row) in rows.iter().enumerate() {
-                    for head in 0..heads + kv_heads {
-                        for i in 0..pairs {
-                            let base = (r * all + head) * dim;
-                            let (a, b) = if interleaved { (2 * i, 2 * i + 1) } else { (i, i + pairs) };
-                            let at = (row.position as usize * pairs + i) * 2;
-                            let (cos, sin) = (f64::from(table[at]), f64::from(table[at + 1]));
-                            let (x, y) = (turned[base + a], turned[base + b]);
-                            turned[base + a] = x * cos - y * sin;
-                            turned[base + b] = x * sin + y * cos;
-                        }
-                    }
-                    let line = r * all * dim;
-                    want[line..line + heads * dim].copy_from_slice(&turned[line..line + heads * dim]);
-                    let index = sequences[row.sequence as usize].kv_index(row.position) as usize;
-                    want_cache[index * 2 * kv_heads * dim..][..2 * kv_heads * dim]
-                        .copy_from_slice(&turned[line + heads * dim..line + all * dim]);
-                }
+                let shape = AttentionShape { heads, kv_heads, dim };
+                let twin = Rope { shape, rows: &rows, table: &table, interleaved };
+                let (want, want_cache) = twin.cache(&qkv, &sequences, 10);
                 assert_close(&got, &want, 1e-6);
                 assert_close(&gpu.floats(&cache), &want_cache, 1e-6);
             }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::Row;
 use crate::testing::{Rng, TestGpu, on_every_kind};
+use crate::twins;
 
 const STEPS: usize = 3;
 
@@ -39,57 +40,6 @@ fn draw(gpu: &TestGpu, logits: &[f32], settings: &[Sampling], draws: usize) -> (
     (all, bytemuck::cast_slice(&words).to_vec())
 }
 
-fn mix(mut h: u32) -> u32 {
-    h = (h ^ (h >> 16)).wrapping_mul(0x85eb_ca6b);
-    h = (h ^ (h >> 13)).wrapping_mul(0xc2b2_ae35);
-    h ^ (h >> 16)
-}
-
-/// The documented rule in f64, by sorting.
-fn twin(logits: &[f32], seen: &[bool], wish: &Sampling, position: u32) -> (u32, f64) {
-    let greedy = wish.temperature == 0.0;
-    let penalty = f64::from(wish.repetition_penalty);
-    let z: Vec<f64> = logits
-        .iter()
-        .zip(seen)
-        .map(|(&v, &seen)| match (seen, f64::from(v)) {
-            (false, v) => v,
-            (true, v) if v > 0.0 => v / penalty,
-            (true, v) => v * penalty,
-        })
-        .map(|v| if greedy { v } else { v / f64::from(wish.temperature) })
-        .collect();
-    let total: f64 = z.iter().map(|z| z.exp()).sum();
-    let mut order: Vec<usize> = (0..z.len()).collect();
-    order.sort_by(|&a, &b| z[b].total_cmp(&z[a]));
-    let top = z[order[0]];
-    if greedy {
-        order.truncate(1);
-    } else {
-        if wish.top_k > 0 {
-            order.truncate(wish.top_k as usize);
-        }
-        let kept: f64 = order.iter().map(|&t| z[t].exp()).sum();
-        let mut mass = 0.0;
-        let nucleus = order.iter().take_while(|&&t| {
-            let more = wish.top_p >= 1.0 || mass < f64::from(wish.top_p) * kept;
-            mass += z[t].exp();
-            more
-        });
-        let nucleus = nucleus.count();
-        order.truncate(nucleus);
-        order.retain(|&t| (z[t] - top).exp() >= f64::from(wish.min_p));
-    }
-    let stream = mix(position ^ mix(wish.seed[0] ^ mix(wish.seed[1].wrapping_add(0x7f4a_7c15))));
-    let key = |t: usize| {
-        let bits = mix(stream ^ mix((t as u32).wrapping_add(0x9e37_79b9))) >> 9;
-        let uniform = (f64::from(bits) + 0.5) / 8_388_608.0;
-        z[t] + if greedy { 0.0 } else { -(-uniform.ln()).ln() }
-    };
-    let token = order.iter().copied().max_by(|&a, &b| key(a).total_cmp(&key(b))).unwrap();
-    (token as u32, z[token] - total.ln())
-}
-
 fn settings() -> Vec<Sampling> {
     let base = Sampling { seed: [7, 9], temperature: 0.8, ..Sampling::greedy(0, 0) };
     vec![
@@ -115,7 +65,7 @@ fn follows_the_documented_rule() {
                 let line = &logits[i * vocabulary..][..vocabulary];
                 let mut seen = vec![false; vocabulary];
                 for (step, drawn) in got.iter().map(|drawn| drawn[i]).enumerate() {
-                    let (token, log_probability) = twin(line, &seen, wish, (10 * i + step) as u32);
+                    let (token, log_probability) = twins::sample(line, &seen, wish, (10 * i + step) as u32);
                     assert_eq!(drawn.token, token, "vocabulary {vocabulary}, sequence {i}, step {step}");
                     assert!((f64::from(drawn.log_probability) - log_probability).abs() < 2e-5);
                     seen[token as usize] = true;

@@ -20,6 +20,7 @@ pub fn swiglu(gpu: &Gpu, gate_up: &Buffer, h: &Buffer, ffn: usize) -> Result<Dis
 mod tests {
     use super::*;
     use crate::testing::{Rng, assert_close, on_every_kind};
+    use crate::twins;
 
     #[test]
     fn agrees_with_its_twin_on_ragged_shapes() {
@@ -29,15 +30,7 @@ mod tests {
                 x[0] = -100.0; // exp overflows here; the result must still be zero
                 let h = gpu.poisoned("h", rows * ffn);
                 let dispatch = swiglu(gpu, &gpu.upload(&x), &h, ffn).unwrap();
-                let want: Vec<f64> = x
-                    .chunks(2 * ffn)
-                    .flat_map(|row| {
-                        (0..ffn).map(|i| {
-                            let (gate, up) = (f64::from(row[i]), f64::from(row[ffn + i]));
-                            gate / (1.0 + (-gate).exp()) * up
-                        })
-                    })
-                    .collect();
+                let want = twins::swiglu(&x, ffn);
                 let first = gpu.run(&dispatch, rows, &h);
                 if want.len() > 1 {
                     assert_close(&first, &want, 1e-6);

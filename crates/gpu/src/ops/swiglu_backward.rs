@@ -35,19 +35,7 @@ pub fn swiglu_backward(gpu: &Gpu, args: SwigluBackward<'_>) -> Result<Dispatch> 
 mod tests {
     use super::*;
     use crate::testing::{Rng, assert_close, on_every_kind};
-
-    fn twin(gate_up: &[f32], dh: &[f32], ffn: usize) -> Vec<f64> {
-        let mut out = vec![];
-        for (row, dh) in gate_up.chunks(2 * ffn).zip(dh.chunks(ffn)) {
-            let sigmoid: Vec<f64> = row[..ffn].iter().map(|&g| 1.0 / (1.0 + (-f64::from(g)).exp())).collect();
-            out.extend((0..ffn).map(|i| {
-                let (gate, up) = (f64::from(row[i]), f64::from(row[ffn + i]));
-                f64::from(dh[i]) * up * sigmoid[i] * (1.0 + gate * (1.0 - sigmoid[i]))
-            }));
-            out.extend((0..ffn).map(|i| f64::from(dh[i]) * f64::from(row[i]) * sigmoid[i]));
-        }
-        out
-    }
+    use crate::twins;
 
     #[test]
     fn agrees_with_its_twin_on_ragged_shapes() {
@@ -60,7 +48,7 @@ mod tests {
                     SwigluBackward { gate_up: &gpu.upload(&gate_up), dh: &gpu.upload(&dh), d_gate_up: &out, ffn };
                 let dispatch = swiglu_backward(gpu, args).unwrap();
                 let first = gpu.run(&dispatch, rows, &out);
-                assert_close(&first, &twin(&gate_up, &dh, ffn), 2e-6);
+                assert_close(&first, &twins::swiglu_backward(&gate_up, &dh, ffn), 2e-6);
                 assert_eq!(first, gpu.run(&dispatch, rows, &out), "a second run must give the same bits");
             }
         });

@@ -1,0 +1,55 @@
+//! How much GPU memory a model will need, before it is loaded.
+
+use super::decoder::STEPS_IN_FLIGHT;
+use super::learn::TRAIN_SIZE;
+use super::runner::{MAX_SEQUENCES, PREFILL_LOGITS, PREFILL_ROWS};
+use super::{DECODER_ROWS, DEFAULT_CACHE_TOKENS, STORE_ROWS};
+use crate::fast::{SiteError, Sites, TrainPlan};
+use crate::model::{KvCache, ModelConfig, PlanSize};
+use crate::settings::Settings;
+
+/// GPU memory by purpose, in bytes. An estimate from the same sizes the buffers are made with; small tables and
+/// read-back buffers are left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryEstimate {
+    /// The weights; as large as the file.
+    pub weights: u64,
+    /// Keys and values of past tokens, and the stores of hidden states.
+    pub cache: u64,
+    /// Activations of prefill and decoding.
+    pub activations: u64,
+    /// What a write adds at first: saved activations, gradients, moments.
+    pub training: u64,
+}
+
+impl MemoryEstimate {
+    /// For a file of `file_bytes` with this configuration.
+    ///
+    /// # Errors
+    /// Settings that name sites which the model does not have.
+    pub fn new(config: &ModelConfig, file_bytes: u64, settings: &Settings) -> Result<Self, SiteError> {
+        let sites = Sites::new(config, &settings.fast)?;
+        let slots = DEFAULT_CACHE_TOKENS.min(config.context.max(256));
+        let hidden_row = config.hidden as u64 * 4;
+        let prefill = PlanSize { rows: PREFILL_ROWS, logits: PREFILL_LOGITS, sequences: MAX_SEQUENCES };
+        let decoders: u64 = DECODER_ROWS
+            .map(|rows| {
+                PlanSize { rows, logits: rows, sequences: MAX_SEQUENCES }.bytes(config) + STEPS_IN_FLIGHT as u64
+            })
+            .iter()
+            .sum();
+        let adapted = config.layers - sites.first_layer;
+        let moments = 5 * sites.b_len as u64 * 4 + sites.a_len as u64 * 4;
+        Ok(Self {
+            weights: file_bytes,
+            cache: KvCache::bytes(config, slots) + (slots + STORE_ROWS) as u64 * hidden_row,
+            activations: prefill.bytes(config) + decoders,
+            training: TrainPlan::bytes(config, adapted, TRAIN_SIZE) + moments,
+        })
+    }
+
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        self.weights + self.cache + self.activations + self.training
+    }
+}

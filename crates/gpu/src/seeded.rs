@@ -1,0 +1,97 @@
+//! Seeded data: what the self-test and the kernel tests run on.
+
+use half::f16;
+use rand::{Rng as _, SeedableRng};
+
+use crate::{Gpu, Result, Row, Sequence, SourceType, Weight, dequantise};
+
+/// Seeded numbers.
+pub(crate) struct Rng(rand_chacha::ChaCha8Rng);
+
+impl Rng {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(rand_chacha::ChaCha8Rng::seed_from_u64(seed))
+    }
+
+    /// Roughly normal values (sum of twelve uniforms).
+    pub(crate) fn normal(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| (0..12).map(|_| self.0.random::<f32>()).sum::<f32>() - 6.0).collect()
+    }
+
+    /// Integers below `end`.
+    pub(crate) fn below(&mut self, end: u32, n: usize) -> Vec<u32> {
+        (0..n).map(|_| self.0.random_range(0..end)).collect()
+    }
+}
+
+/// Bytes of `n` rows of `k` elements (whole blocks) as they might stand in a model file, values of the order of 1.
+pub(crate) fn random_source(source: SourceType, n: usize, k: usize, seed: u64) -> Vec<u8> {
+    let mut rng = Rng::new(seed);
+    let (elements, unit_bytes) = source.unit();
+    let mut bytes = Vec::with_capacity(n * k / elements * unit_bytes);
+    for _ in 0..n * k / elements {
+        let value = rng.normal(2);
+        match source {
+            SourceType::F32 => bytes.extend(value[0].to_le_bytes()),
+            SourceType::F16 => bytes.extend(f16::from_f32(value[0]).to_le_bytes()),
+            _ => {
+                let scale = if source == SourceType::Q8_0 { 0.01 } else { 0.2 };
+                bytes.extend(f16::from_f32(value[0] * scale).to_le_bytes());
+                if source == SourceType::Q4_1 {
+                    bytes.extend(f16::from_f32(value[1]).to_le_bytes());
+                }
+                let quants = unit_bytes - if source == SourceType::Q4_1 { 4 } else { 2 };
+                bytes.extend(rng.below(256, quants).into_iter().map(|b| b as u8));
+            }
+        }
+    }
+    bytes
+}
+
+/// A random weight matrix with its values, [n, k].
+pub(crate) fn random_weight(
+    gpu: &Gpu,
+    source: SourceType,
+    n: usize,
+    k: usize,
+    seed: u64,
+) -> Result<(Weight, Vec<f32>)> {
+    let bytes = random_source(source, n, k, seed);
+    let weight = Weight::new(gpu, "weight", source.format(), n, k)?;
+    weight.upload_rows(gpu, 0, source, &bytes)?;
+    Ok((weight, dequantise(source, &bytes)))
+}
+
+/// A packed training batch: a shared prefix as sequence 0, then sequences that go on from it.
+pub(crate) struct PackedBatch {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) sequences: Vec<Sequence>,
+    /// For each row, one past the last row that sees its key.
+    pub(crate) query_end: Vec<u32>,
+}
+
+impl PackedBatch {
+    /// `prefix` shared rows, then one sequence of each length; all in adapter slot 1.
+    pub(crate) fn new(prefix: usize, lengths: &[usize]) -> Self {
+        let total = prefix + lengths.iter().sum::<usize>();
+        let mut batch = Self { rows: vec![], sequences: vec![Sequence::new(0)], query_end: vec![total as u32; prefix] };
+        for position in 0..prefix as u32 {
+            batch.rows.push(Row { position, slot: 1, ..Row::default() });
+        }
+        for &length in lengths {
+            let (start, sequence) = (batch.rows.len() as u32, batch.sequences.len() as u32);
+            batch.sequences.push(Sequence { prefix_start: 0, prefix_length: prefix as u32, start, gate: 1.0 });
+            for i in 0..length as u32 {
+                batch.rows.push(Row { position: prefix as u32 + i, sequence, slot: 1, ..Row::default() });
+                batch.query_end.push(start + length as u32);
+            }
+        }
+        batch
+    }
+
+    /// The rows whose keys row `t` sees.
+    pub(crate) fn keys(&self, t: usize) -> Vec<usize> {
+        let sequence = &self.sequences[self.rows[t].sequence as usize];
+        (0..=self.rows[t].position).map(|p| sequence.kv_index(p) as usize).collect()
+    }
+}

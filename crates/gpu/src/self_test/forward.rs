@@ -1,0 +1,297 @@
+//! Checks of the kernels that generate tokens.
+
+use super::case::{Build, Case, Output};
+use crate::ops::{self, MatmulVariant};
+use crate::seeded::{Rng, random_weight};
+use crate::twins::{self, AttentionShape};
+use crate::{Buffer, Gpu, Result, Row, Sequence, SourceType};
+
+/// Every check by name.
+pub(super) const CHECKS: &[(&str, Build)] = &[
+    ("embed (Q4)", |gpu| embed(gpu, SourceType::Q4_1)),
+    ("embed (Q8)", |gpu| embed(gpu, SourceType::Q8_0)),
+    ("embed (F16)", |gpu| embed(gpu, SourceType::F16)),
+    ("embed (F32)", |gpu| embed(gpu, SourceType::F32)),
+    ("rms_norm", rms_norm),
+    ("matmul (Q4, 1 row)", |gpu| matmul(gpu, SourceType::Q4_0, 1)),
+    ("matmul (Q8, 1 row)", |gpu| matmul(gpu, SourceType::Q8_0, 1)),
+    ("matmul (F16, 1 row)", |gpu| matmul(gpu, SourceType::F16, 1)),
+    ("matmul (F32, 1 row)", |gpu| matmul(gpu, SourceType::F32, 1)),
+    ("matmul (Q4, 3 rows)", |gpu| matmul(gpu, SourceType::Q4_1, 3)),
+    ("matmul (Q4, 7 rows)", |gpu| matmul(gpu, SourceType::Q4_1, 7)),
+    ("matmul (Q8, 7 rows)", |gpu| matmul(gpu, SourceType::Q8_0, 7)),
+    ("matmul (F16, 7 rows)", |gpu| matmul(gpu, SourceType::F16, 7)),
+    ("matmul (F32, 7 rows)", |gpu| matmul(gpu, SourceType::F32, 7)),
+    ("rope_cache (interleaved)", |gpu| rope_cache(gpu, true)),
+    ("rope_cache (halves)", |gpu| rope_cache(gpu, false)),
+    ("attention (few rows)", |gpu| attention(gpu, false, 7)),
+    ("attention (many rows, log-sum-exp)", |gpu| attention(gpu, true, 64)),
+    ("swiglu", swiglu),
+    ("lora_down", lora_down),
+    ("lora_up", lora_up),
+    ("gather_rows", gather_rows),
+    ("keep_columns", keep_columns),
+    ("sample", sample),
+];
+
+/// Checks of the products for more than 8 rows, where they differ from those for 8.
+pub(super) const TILED: &[(&str, Build)] = &[
+    ("matmul (Q4, 9 rows)", |gpu| matmul(gpu, SourceType::Q4_1, 9)),
+    ("matmul (Q8, 9 rows)", |gpu| matmul(gpu, SourceType::Q8_0, 9)),
+    ("matmul (F16, 9 rows)", |gpu| matmul(gpu, SourceType::F16, 9)),
+    ("matmul (F32, 9 rows)", |gpu| matmul(gpu, SourceType::F32, 9)),
+];
+
+pub(super) fn count(gpu: &Gpu, rows: usize, slot: u32) -> Result<Buffer> {
+    gpu.uniform("count", &[rows as u32, slot, 0, 0])
+}
+
+/// Columns of a weight matrix: whole blocks where there are such, else a ragged end of odd length.
+pub(super) fn columns(source: SourceType) -> usize {
+    if source.format().is_quantised() { 96 } else { 91 }
+}
+
+fn embed(gpu: &Gpu, source: SourceType) -> Result<Case> {
+    let dim = columns(source);
+    let (weight, w) = random_weight(gpu, source, 9, dim, 1)?;
+    let tokens = [0u32, 8, 3, u32::MAX];
+    let rows = tokens.map(|token| Row { token, ..Row::default() });
+    let x = Output::fresh(gpu, twins::embed(&tokens, &w, dim), 1e-7)?;
+    let args = ops::Embed { rows: &gpu.storage_from("rows", &rows)?, weight: &weight, x: &x.buffer };
+    Ok(Case::new([ops::embed(gpu, args)?], rows.len(), [x]))
+}
+
+fn rms_norm(gpu: &Gpu) -> Result<Case> {
+    let (rows, dim, epsilon) = (9, 91, 1e-5);
+    let mut rng = Rng::new(2);
+    let (x, w) = (rng.normal(rows * dim), rng.normal(dim));
+    let y = Output::fresh(gpu, twins::rms_norm(&x, &w, epsilon), 3e-6)?;
+    let args = ops::RmsNorm {
+        x: &gpu.storage_from("x", &x)?,
+        weight: &gpu.storage_from("weight", &w)?,
+        y: &y.buffer,
+        count: &count(gpu, rows, 0)?,
+        dim,
+        epsilon,
+    };
+    Ok(Case::new([ops::rms_norm(gpu, args)?], rows, [y]))
+}
+
+/// Into a part of a wider row that is left as it was; adding for 7 rows.
+fn matmul(gpu: &Gpu, source: SourceType, rows: usize) -> Result<Case> {
+    let (n, k, stride, offset, accumulate) = (69, columns(source), 74, 3, rows == 7);
+    let (weight, w) = random_weight(gpu, source, n, k, 3)?;
+    let mut rng = Rng::new(4);
+    let (x, before) = (rng.normal(rows * k), rng.normal(rows * stride));
+    let mut want = twins::double(&before);
+    for (line, product) in want.chunks_mut(stride).zip(twins::matmul(&x, &w, k).chunks(n)) {
+        for (y, product) in line[offset..offset + n].iter_mut().zip(product) {
+            *y = product + if accumulate { *y } else { 0.0 };
+        }
+    }
+    let y = Output::changed(gpu, &before, want, 3e-6)?;
+    let args = ops::Matmul {
+        x: &gpu.storage_from("x", &x)?,
+        weight: &weight,
+        y: &y.buffer,
+        count: &count(gpu, rows, 0)?,
+        y_stride: stride,
+        y_offset: offset,
+        accumulate,
+        max_rows: rows,
+    };
+    Ok(Case::new([ops::matmul_as(gpu, args, MatmulVariant::choose(gpu.kind(), rows))?], rows, [y]))
+}
+
+const SHAPE: AttentionShape = AttentionShape { heads: 4, kv_heads: 2, dim: 64 };
+
+/// Two sequences with a shared prefix of 20 positions at cache index 3, and one of its own.
+const SEQUENCES: [Sequence; 3] = [
+    Sequence { prefix_start: 3, prefix_length: 20, start: 24, gate: 1.0 },
+    Sequence { prefix_start: 3, prefix_length: 20, start: 40, gate: 0.25 },
+    Sequence::new(60),
+];
+const CACHE: usize = 96;
+
+fn rows() -> Vec<Row> {
+    let places = [(0u32, 0u32), (0, 19), (1, 20), (1, 35), (2, 2), (2, 33), (0, 20)];
+    (1..).zip(places).map(|(i, (sequence, position))| Row { position, sequence, slot: i % 3, token: 0 }).collect()
+}
+
+pub(super) fn rope_table(rng: &mut Rng, positions: usize, dim: usize) -> Vec<f32> {
+    rng.normal(positions * dim / 2).iter().flat_map(|a| [a.cos(), a.sin()]).collect()
+}
+
+fn rope_cache(gpu: &Gpu, interleaved: bool) -> Result<Case> {
+    let AttentionShape { heads, kv_heads, dim } = SHAPE;
+    let (rows, mut rng) = (rows(), Rng::new(5));
+    let table = rope_table(&mut rng, 36, dim);
+    let qkv = rng.normal(rows.len() * (heads + 2 * kv_heads) * dim);
+    let twin = twins::Rope { shape: SHAPE, rows: &rows, table: &table, interleaved };
+    let (want, want_cache) = twin.cache(&qkv, &SEQUENCES, CACHE);
+    let zero = vec![0f32; want_cache.len()];
+    let (turned, cache) = (Output::changed(gpu, &qkv, want, 1e-6)?, Output::changed(gpu, &zero, want_cache, 1e-6)?);
+    let args = ops::RopeCache {
+        qkv: &turned.buffer,
+        rows: &gpu.storage_from("rows", &rows)?,
+        sequences: &gpu.storage_from("sequences", &SEQUENCES)?,
+        table: &gpu.storage_from("table", &table)?,
+        cache: &cache.buffer,
+        heads,
+        kv_heads,
+        head_dim: dim,
+        interleaved,
+    };
+    Ok(Case::new([ops::rope_cache(gpu, args)?], rows.len(), [turned, cache]))
+}
+
+fn attention(gpu: &Gpu, with_lse: bool, max_rows: usize) -> Result<Case> {
+    let AttentionShape { heads, kv_heads, dim } = SHAPE;
+    let (rows, mut rng) = (rows(), Rng::new(6));
+    let (qkv, cache) = (rng.normal(rows.len() * (heads + 2 * kv_heads) * dim), rng.normal(CACHE * 2 * kv_heads * dim));
+    let (want, want_lse) = twins::attention(SHAPE, &qkv, &cache, &rows, &SEQUENCES);
+    let (out, lse) = (Output::fresh(gpu, want, 1e-5)?, Output::fresh(gpu, want_lse, 1e-5)?);
+    let args = ops::Attention {
+        qkv: &gpu.storage_from("qkv", &qkv)?,
+        cache: &gpu.storage_from("cache", &cache)?,
+        rows: &gpu.storage_from("rows", &rows)?,
+        sequences: &gpu.storage_from("sequences", &SEQUENCES)?,
+        out: &out.buffer,
+        lse: with_lse.then_some(&lse.buffer),
+        count: &count(gpu, rows.len(), 0)?,
+        max_rows,
+        heads,
+        kv_heads,
+        head_dim: dim,
+    };
+    let dispatch = ops::attention(gpu, args)?;
+    Ok(Case::new([dispatch], rows.len(), if with_lse { vec![out, lse] } else { vec![out] }))
+}
+
+pub(super) const FFN: usize = 91;
+
+fn swiglu(gpu: &Gpu) -> Result<Case> {
+    let mut gate_up = Rng::new(7).normal(3 * 2 * FFN);
+    gate_up[0] = -100.0; // exp overflows here; the result must still be zero
+    let h = Output::fresh(gpu, twins::swiglu(&gate_up, FFN), 3e-6)?;
+    let dispatch = ops::swiglu(gpu, &gpu.storage_from("gate_up", &gate_up)?, &h.buffer, FFN)?;
+    Ok(Case::new([dispatch], 3, [h]))
+}
+
+fn lora_down(gpu: &Gpu) -> Result<Case> {
+    let (rows, inputs, stack, a_offset) = (7, 91, 6, 11);
+    let mut rng = Rng::new(8);
+    let (x, a) = (rng.normal(rows * inputs), rng.normal(a_offset + stack * inputs));
+    let u = Output::fresh(gpu, twins::matmul(&x, &a[a_offset..], inputs), 3e-6)?;
+    let args = ops::LoraDown {
+        x: &gpu.storage_from("x", &x)?,
+        a: &gpu.storage_from("a", &a)?,
+        a_offset,
+        stack,
+        inputs,
+        u: &u.buffer,
+        count: &count(gpu, rows, 0)?,
+        max_rows: rows,
+    };
+    Ok(Case::new([ops::lora_down(gpu, args)?], rows, [u]))
+}
+
+fn lora_up(gpu: &Gpu) -> Result<Case> {
+    let (rows, mut rng) = (rows(), Rng::new(9));
+    let site = twins::LoraUp {
+        u_stride: 6,
+        u_offset: 3,
+        b_offset: 5,
+        slot_stride: 5 + 210 + 2,
+        rank: 3,
+        outputs: 70,
+        y_stride: 75,
+        y_offset: 4,
+    };
+    let (u, b) = (rng.normal(rows.len() * site.u_stride), rng.normal(2 * site.slot_stride));
+    let before = rng.normal(rows.len() * site.y_stride);
+    let mut want = twins::double(&before);
+    site.apply(&mut want, &twins::double(&u), &b, &rows, &SEQUENCES);
+    let y = Output::changed(gpu, &before, want, 3e-6)?;
+    let args = ops::LoraUp {
+        rows: &gpu.storage_from("rows", &rows)?,
+        sequences: &gpu.storage_from("sequences", &SEQUENCES)?,
+        u: &gpu.storage_from("u", &u)?,
+        u_stride: site.u_stride,
+        u_offset: site.u_offset,
+        b: &gpu.storage_from("b", &b)?,
+        b_offset: site.b_offset,
+        slot_stride: site.slot_stride,
+        rank: site.rank,
+        outputs: site.outputs,
+        y: &y.buffer,
+        y_stride: site.y_stride,
+        y_offset: site.y_offset,
+    };
+    Ok(Case::new([ops::lora_up(gpu, args)?], rows.len(), [y]))
+}
+
+fn gather_rows(gpu: &Gpu) -> Result<Case> {
+    let (dim, indices) = (91, [6u32, 0, 6, 5]);
+    let x = Rng::new(10).normal(7 * dim);
+    let want: Vec<f32> = indices.iter().flat_map(|&i| x[i as usize * dim..][..dim].iter().copied()).collect();
+    let y = Output::exact(gpu, &vec![f32::NAN; want.len()], &want)?;
+    let (x, indices_buffer) = (gpu.storage_from("x", &x)?, gpu.storage_from("indices", &indices)?);
+    Ok(Case::new([ops::gather_rows(gpu, &x, &indices_buffer, &y.buffer, dim)?], indices.len(), [y]))
+}
+
+fn keep_columns(gpu: &Gpu) -> Result<Case> {
+    let (rows, stride, columns) = (3, 91, 7..80);
+    let before = Rng::new(12).normal(rows * stride);
+    let kept = |(i, &v): (usize, &f32)| if columns.contains(&(i % stride)) { v } else { 0.0 };
+    let want: Vec<f32> = before.iter().enumerate().map(kept).collect();
+    let y = Output::exact(gpu, &before, &want)?;
+    Ok(Case::new([ops::keep_columns(gpu, &y.buffer, stride, columns)?], rows, [y]))
+}
+
+/// One draw for each way to draw: greedy, free, and with every cut and the penalty.
+fn sample(gpu: &Gpu) -> Result<Case> {
+    let vocabulary = 301;
+    let free = ops::Sampling { seed: [7, 9], temperature: 0.8, ..ops::Sampling::greedy(1, 2) };
+    let cut = ops::Sampling { top_k: 7, top_p: 0.7, min_p: 0.05, repetition_penalty: 1.2, seed: [1, 2], ..free };
+    let settings = [ops::Sampling::greedy(0, 1), free, cut];
+    let sequences = settings.len();
+    let logits: Vec<f32> = Rng::new(11).normal(sequences * vocabulary).iter().map(|v| 3.0 * v).collect();
+    let words = vocabulary.div_ceil(32);
+    // Every third token has been seen before.
+    let is_seen = |token: usize| token.is_multiple_of(3);
+    let seen_bits: Vec<u32> = (0..sequences * words)
+        .map(|word| {
+            let first = word % words * 32;
+            (0..32).filter(|bit| first + bit < vocabulary && is_seen(first + bit)).fold(0, |word, bit| word | 1 << bit)
+        })
+        .collect();
+    let seen: Vec<bool> = (0..vocabulary).map(is_seen).collect();
+    let progress_before: Vec<_> = (0..3).map(|i| ops::Progress { position: 10 * i, step: 0 }).collect();
+    let progress_after: Vec<_> = (0..3).map(|i| ops::Progress { position: 10 * i + 1, step: 1 }).collect();
+    let (mut rows_after, mut seen_after, mut drawn) = (vec![], seen_bits.clone(), vec![]);
+    for (i, wish) in settings.iter().enumerate() {
+        let line = &logits[i * vocabulary..][..vocabulary];
+        let (token, log_probability) = twins::sample(line, &seen, wish, progress_before[i].position);
+        rows_after.push(Row { token, position: 10 * i as u32, sequence: wish.sequence, slot: wish.slot });
+        seen_after[i * words + token as usize / 32] |= 1 << (token % 32);
+        // The token's own bits, read as f32, are next to nothing; `rows` holds it to the bit.
+        drawn.extend([f64::from(f32::from_bits(token)), log_probability]);
+    }
+    let rows = Output::exact(gpu, &vec![Row::default(); sequences], &rows_after)?;
+    let progress = Output::exact(gpu, &progress_before, &progress_after)?;
+    let seen = Output::exact(gpu, &seen_bits, &seen_after)?;
+    let ring = Output::fresh(gpu, drawn, 1e-5)?;
+    let args = ops::Sample {
+        logits: &gpu.storage_from("logits", &logits)?,
+        settings: &gpu.storage_from("settings", &settings)?,
+        progress: &progress.buffer,
+        seen: &seen.buffer,
+        ring: &ring.buffer,
+        rows: &rows.buffer,
+        vocabulary,
+        sequences,
+        steps: 1,
+    };
+    Ok(Case::new([ops::sample(gpu, args)?], sequences, [rows, progress, seen, ring]))
+}

@@ -1,0 +1,73 @@
+use super::*;
+use crate::Shader;
+use crate::ops::SHADERS;
+use crate::testing::{TestGpu, on_every_kind};
+
+fn test(gpu: &TestGpu) -> Vec<KernelCheck> {
+    let mut seen = Vec::new();
+    let checks = pollster::block_on(self_test(gpu, &mut |check| seen.push(check.clone()))).unwrap();
+    assert_eq!(seen, checks, "every check is observed, in order");
+    checks
+}
+
+/// Makes every later launch that asks for this entry point with these constants run `source`: kernels are kept by
+/// name, and the first text compiled under a name stays.
+fn substitute(
+    gpu: &TestGpu,
+    name: &'static str,
+    entry: &'static str,
+    constants: &[(&'static str, f64)],
+    source: String,
+) {
+    gpu.kernel(&Shader { name, source: source.leak() }, entry, constants).unwrap();
+}
+
+fn source_of(name: &str) -> &'static str {
+    SHADERS.iter().find(|shader| shader.name == name).unwrap().source
+}
+
+#[test]
+fn every_kernel_passes() {
+    on_every_kind(|gpu| {
+        for check in test(gpu) {
+            assert!(check.passed, "{check:?}");
+            assert!(check.error <= check.tolerance, "{check:?}");
+        }
+    });
+}
+
+#[test]
+fn every_shader_has_a_check() {
+    let names: Vec<&str> =
+        forward::CHECKS.iter().chain(forward::TILED).chain(training::CHECKS).map(|&(name, _)| name).collect();
+    for shader in SHADERS {
+        let file = shader.name.split('+').next().unwrap();
+        // The two optimizers and the tiled attention have their launchers' names.
+        let launcher = file.strip_suffix("_tile").unwrap_or(file);
+        assert!(names.iter().any(|name| name.split(' ').next() == Some(launcher)), "{} is not checked", shader.name);
+    }
+}
+
+#[test]
+fn a_wrong_kernel_is_named_with_what_was_expected() {
+    on_every_kind(|gpu| {
+        let broken = source_of("swiglu").replace("1.0 + exp", "1.01 + exp");
+        substitute(gpu, "swiglu", "swiglu", &[("FFN", forward::FFN as f64)], broken);
+        let failed: Vec<_> = test(gpu).into_iter().filter(|check| !check.passed).collect();
+        assert_eq!(failed.iter().map(|check| check.name).collect::<Vec<_>>(), ["swiglu"]);
+        assert!(failed[0].error > 1e-3 && failed[0].error.is_finite(), "{failed:?}");
+        assert!(failed[0].message.contains("want"), "{failed:?}");
+    });
+}
+
+#[test]
+fn values_left_unwritten_are_seen() {
+    on_every_kind(|gpu| {
+        let broken = source_of("swiglu").replace("if i < FFN {", "if i + 1u < FFN {");
+        substitute(gpu, "swiglu", "swiglu", &[("FFN", forward::FFN as f64)], broken);
+        let failed: Vec<_> = test(gpu).into_iter().filter(|check| !check.passed).collect();
+        assert_eq!(failed.len(), 1);
+        assert_eq!(failed[0].error, f64::INFINITY);
+        assert!(failed[0].message.contains("got NaN"), "{failed:?}");
+    });
+}

@@ -1,0 +1,357 @@
+//! Checks of the kernels that train adapters.
+
+use super::case::{Build, Case, Output};
+use super::forward::{FFN, columns, count, rope_table};
+use crate::ops::{self, OptimizerStep};
+use crate::seeded::{PackedBatch, Rng, random_weight};
+use crate::twins::{self, AttentionShape, softmax};
+use crate::{Gpu, Result, Row, Sequence, SourceType};
+
+/// Every check by name.
+pub(super) const CHECKS: &[(&str, Build)] = &[
+    ("log_softmax", log_softmax),
+    ("cross_entropy", cross_entropy),
+    ("kl_divergence", kl_divergence),
+    ("scatter_rows", scatter_rows),
+    ("matmul_transposed (Q4)", |gpu| matmul_transposed(gpu, SourceType::Q4_1)),
+    ("matmul_transposed (Q8)", |gpu| matmul_transposed(gpu, SourceType::Q8_0)),
+    ("matmul_transposed (F16)", |gpu| matmul_transposed(gpu, SourceType::F16)),
+    ("matmul_transposed (F32)", |gpu| matmul_transposed(gpu, SourceType::F32)),
+    ("rms_norm_backward", rms_norm_backward),
+    ("swiglu_backward", swiglu_backward),
+    ("attention_backward", attention_backward),
+    ("rope_backward (interleaved)", |gpu| rope_backward(gpu, true)),
+    ("rope_backward (halves)", |gpu| rope_backward(gpu, false)),
+    ("lora_backward_u", lora_backward_u),
+    ("lora_backward_x", lora_backward_x),
+    ("lora_backward_b", lora_backward_b),
+    ("gradient_norm", gradient_norm),
+    ("adamw", adamw),
+    ("sgd", sgd),
+    ("gram", gram),
+];
+
+const VOCABULARY: usize = 301;
+
+fn log_softmax(gpu: &Gpu) -> Result<Case> {
+    let logits = Rng::new(20).normal(3 * VOCABULARY);
+    let want = logits.chunks(VOCABULARY).flat_map(softmax).map(f64::ln).collect();
+    let output = Output::changed(gpu, &logits, want, 3e-6)?;
+    Ok(Case::new([ops::log_softmax(gpu, &output.buffer, VOCABULARY)?], 3, [output]))
+}
+
+fn cross_entropy(gpu: &Gpu) -> Result<Case> {
+    let mut rng = Rng::new(21);
+    let mut logits: Vec<f32> = rng.normal(5 * VOCABULARY).iter().map(|v| 3.0 * v).collect();
+    let (targets, weights) = (rng.below(VOCABULARY as u32, 5), rng.normal(5));
+    logits[targets[0] as usize] = 20.0; // beyond the threshold: counts for nothing
+    let threshold = 0.5;
+    let (loss, probability, gradient) = twins::cross_entropy(&logits, &targets, &weights, f64::from(threshold));
+    let outputs = [
+        Output::changed(gpu, &logits, gradient, 1e-5)?,
+        Output::fresh(gpu, loss, 1e-5)?,
+        Output::fresh(gpu, probability, 1e-5)?,
+    ];
+    let args = ops::CrossEntropy {
+        logits: &outputs[0].buffer,
+        targets: &gpu.storage_from("targets", &targets)?,
+        weights: &gpu.storage_from("weights", &weights)?,
+        loss: &outputs[1].buffer,
+        probability: &outputs[2].buffer,
+        vocab: VOCABULARY,
+        threshold: Some(threshold),
+    };
+    Ok(Case::new([ops::cross_entropy(gpu, args)?], 5, outputs))
+}
+
+fn kl_divergence(gpu: &Gpu) -> Result<Case> {
+    let mut rng = Rng::new(22);
+    let (logits, weights) = (rng.normal(3 * VOCABULARY), rng.normal(3));
+    let base: Vec<f64> = rng.normal(3 * VOCABULARY).chunks(VOCABULARY).flat_map(softmax).collect();
+    let base_log: Vec<f32> = base.iter().map(|p| p.ln() as f32).collect();
+    let (loss, gradient) = twins::kl_divergence(&logits, &base, &weights);
+    let outputs = [Output::changed(gpu, &logits, gradient, 1e-5)?, Output::fresh(gpu, loss, 1e-5)?];
+    let args = ops::KlDivergence {
+        logits: &outputs[0].buffer,
+        base: &gpu.storage_from("base", &base_log)?,
+        weights: &gpu.storage_from("weights", &weights)?,
+        loss: &outputs[1].buffer,
+        vocab: VOCABULARY,
+    };
+    Ok(Case::new([ops::kl_divergence(gpu, args)?], 3, outputs))
+}
+
+fn scatter_rows(gpu: &Gpu) -> Result<Case> {
+    let (dim, indices) = (91, [5u32, 0, 2]);
+    let mut rng = Rng::new(23);
+    let (dy, before) = (rng.normal(3 * dim), rng.normal(7 * dim));
+    let mut want = before.clone();
+    for (row, &index) in dy.chunks(dim).zip(&indices) {
+        want[index as usize * dim..][..dim].iter_mut().zip(row).for_each(|(x, v)| *x += v);
+    }
+    let dx = Output::exact(gpu, &before, &want)?;
+    let args = ops::ScatterRows {
+        dy: &gpu.storage_from("dy", &dy)?,
+        indices: &gpu.storage_from("indices", &indices)?,
+        dx: &dx.buffer,
+        dim,
+    };
+    Ok(Case::new([ops::scatter_rows(gpu, args)?], indices.len(), [dx]))
+}
+
+fn matmul_transposed(gpu: &Gpu, source: SourceType) -> Result<Case> {
+    let (rows, n, k, stride, offset) = (9, 37, columns(source), 42, 2);
+    let (weight, w) = random_weight(gpu, source, n, k, 24)?;
+    let mut rng = Rng::new(25);
+    let (dy, before) = (rng.normal(rows * stride), rng.normal(rows * k));
+    let product = twins::matmul_transposed(&dy, &w, n, k, stride, offset);
+    let want = product.iter().zip(&before).map(|(p, &b)| p + f64::from(b)).collect();
+    let dx = Output::changed(gpu, &before, want, 3e-6)?;
+    let args = ops::MatmulTransposed {
+        dy: &gpu.storage_from("dy", &dy)?,
+        weight: &weight,
+        dx: &dx.buffer,
+        count: &count(gpu, rows, 0)?,
+        dy_stride: stride,
+        dy_offset: offset,
+        accumulate: true,
+    };
+    Ok(Case::new([ops::matmul_transposed(gpu, args)?], rows, [dx]))
+}
+
+fn rms_norm_backward(gpu: &Gpu) -> Result<Case> {
+    let (rows, dim, epsilon) = (9, 91, 1e-5);
+    let mut rng = Rng::new(26);
+    let (x, w, dy, before) = (rng.normal(rows * dim), rng.normal(dim), rng.normal(rows * dim), rng.normal(rows * dim));
+    let gradient = twins::rms_norm_backward(&x, &w, &dy, epsilon);
+    let want = gradient.iter().zip(&before).map(|(g, &b)| g + f64::from(b)).collect();
+    let dx = Output::changed(gpu, &before, want, 1e-5)?;
+    let args = ops::RmsNormBackward {
+        x: &gpu.storage_from("x", &x)?,
+        weight: &gpu.storage_from("weight", &w)?,
+        dy: &gpu.storage_from("dy", &dy)?,
+        dx: &dx.buffer,
+        count: &count(gpu, rows, 0)?,
+        dim,
+        epsilon,
+        accumulate: true,
+    };
+    Ok(Case::new([ops::rms_norm_backward(gpu, args)?], rows, [dx]))
+}
+
+fn swiglu_backward(gpu: &Gpu) -> Result<Case> {
+    let mut rng = Rng::new(27);
+    let (gate_up, dh) = (rng.normal(3 * 2 * FFN), rng.normal(3 * FFN));
+    let out = Output::fresh(gpu, twins::swiglu_backward(&gate_up, &dh, FFN), 1e-5)?;
+    let args = ops::SwigluBackward {
+        gate_up: &gpu.storage_from("gate_up", &gate_up)?,
+        dh: &gpu.storage_from("dh", &dh)?,
+        d_gate_up: &out.buffer,
+        ffn: FFN,
+    };
+    Ok(Case::new([ops::swiglu_backward(gpu, args)?], 3, [out]))
+}
+
+fn attention_backward(gpu: &Gpu) -> Result<Case> {
+    let shape = AttentionShape { heads: 4, kv_heads: 2, dim: 36 };
+    let AttentionShape { heads, kv_heads, dim } = shape;
+    let batch = PackedBatch::new(5, &[3, 1, 11]);
+    let (rows, stride) = (batch.rows.len(), (heads + 2 * kv_heads) * dim);
+    let mut rng = Rng::new(28);
+    let (qkv, upstream) = (rng.normal(rows * stride), rng.normal(rows * heads * dim));
+    let (o, lse, want) = twins::attention_backward(shape, &batch, &qkv, &upstream);
+    let single = |values: &[f64]| values.iter().map(|&v| v as f32).collect::<Vec<_>>();
+    let kv: Vec<f32> = qkv.chunks(stride).flat_map(|row| &row[heads * dim..]).copied().collect();
+    let dqkv = Output::fresh(gpu, want, 1e-5)?;
+    let args = ops::AttentionBackward {
+        qkv: &gpu.storage_from("qkv", &qkv)?,
+        kv: &gpu.storage_from("kv", &kv)?,
+        lse: &gpu.storage_from("lse", &single(&lse))?,
+        o: &gpu.storage_from("o", &single(&o))?,
+        upstream: &gpu.storage_from("upstream", &upstream)?,
+        rows: &gpu.storage_from("rows", &batch.rows)?,
+        sequences: &gpu.storage_from("sequences", &batch.sequences)?,
+        query_end: &gpu.storage_from("query_end", &batch.query_end)?,
+        stats: &gpu.storage("stats", rows * heads * 2)?,
+        dqkv: &dqkv.buffer,
+        count: &count(gpu, rows, 0)?,
+        heads,
+        kv_heads,
+        head_dim: dim,
+        scale: 1.0 / (dim as f32).sqrt(),
+    };
+    Ok(Case::new(ops::attention_backward(gpu, args)?, rows, [dqkv]))
+}
+
+fn rope_backward(gpu: &Gpu, interleaved: bool) -> Result<Case> {
+    let shape = AttentionShape { heads: 4, kv_heads: 2, dim: 36 };
+    let AttentionShape { heads, kv_heads, dim } = shape;
+    let rows = [4u32, 0, 6].map(|position| Row { position, ..Row::default() });
+    let mut rng = Rng::new(29);
+    let (table, before) = (rope_table(&mut rng, 7, dim), rng.normal(rows.len() * (heads + 2 * kv_heads) * dim));
+    let mut want = twins::double(&before);
+    twins::Rope { shape, rows: &rows, table: &table, interleaved }.turn(&mut want, true);
+    let dqkv = Output::changed(gpu, &before, want, 1e-6)?;
+    let args = ops::RopeBackward {
+        dqkv: &dqkv.buffer,
+        table: &gpu.storage_from("table", &table)?,
+        rows: &gpu.storage_from("rows", &rows)?,
+        heads,
+        kv_heads,
+        head_dim: dim,
+        interleaved,
+    };
+    Ok(Case::new([ops::rope_backward(gpu, args)?], rows.len(), [dqkv]))
+}
+
+const OUTPUTS: usize = 69;
+const RANK: usize = 9;
+const SLOT: u32 = 2;
+
+/// Rows of the trained slot and of others, in sequences of different gates; with the gate that holds for each row.
+fn adapted_rows() -> (Vec<Row>, [Sequence; 2], Vec<f64>) {
+    let sequences = [1.0, 0.25].map(|gate| Sequence { gate, ..Sequence::default() });
+    let slots = [SLOT, 0, SLOT, 1, SLOT, SLOT, SLOT];
+    let rows: Vec<Row> = (0..).zip(slots).map(|(i, slot)| Row { sequence: i % 2, slot, ..Row::default() }).collect();
+    let gate = |row: &Row| if row.slot == SLOT { f64::from(sequences[row.sequence as usize].gate) } else { 0.0 };
+    let gates = rows.iter().map(gate).collect();
+    (rows, sequences, gates)
+}
+
+fn lora_backward_u(gpu: &Gpu) -> Result<Case> {
+    let (rows, sequences, gates) = adapted_rows();
+    let (mut rng, slot_stride) = (Rng::new(30), 4 + OUTPUTS * RANK);
+    let (dy, b) = (rng.normal(rows.len() * OUTPUTS), rng.normal(2 * slot_stride));
+    let du = Output::fresh(gpu, twins::lora_backward_u(&gates, &dy, &b[slot_stride + 4..], RANK), 3e-6)?;
+    let site = ops::LoraSite {
+        dy: &gpu.storage_from("dy", &dy)?,
+        rows: &gpu.storage_from("rows", &rows)?,
+        sequences: &gpu.storage_from("sequences", &sequences)?,
+        count: &count(gpu, rows.len(), SLOT)?,
+        outputs: OUTPUTS,
+        rank: RANK,
+        dy_stride: OUTPUTS,
+        dy_offset: 0,
+        u_stride: RANK,
+        u_offset: 0,
+        b_offset: 4,
+    };
+    let dispatch = ops::lora_backward_u(gpu, site, &gpu.storage_from("b", &b)?, slot_stride, &du.buffer)?;
+    Ok(Case::new([dispatch], rows.len(), [du]))
+}
+
+fn lora_backward_b(gpu: &Gpu) -> Result<Case> {
+    let (rows, sequences, gates) = adapted_rows();
+    let mut rng = Rng::new(31);
+    let (dy, u) = (rng.normal(rows.len() * OUTPUTS), rng.normal(rows.len() * RANK));
+    let db = Output::fresh(gpu, twins::lora_backward_b(&gates, &dy, &u, RANK), 3e-6)?;
+    let site = ops::LoraSite {
+        dy: &gpu.storage_from("dy", &dy)?,
+        rows: &gpu.storage_from("rows", &rows)?,
+        sequences: &gpu.storage_from("sequences", &sequences)?,
+        count: &count(gpu, rows.len(), SLOT)?,
+        outputs: OUTPUTS,
+        rank: RANK,
+        dy_stride: OUTPUTS,
+        dy_offset: 0,
+        u_stride: RANK,
+        u_offset: 0,
+        b_offset: 0,
+    };
+    let dispatch = ops::lora_backward_b(gpu, site, &gpu.storage_from("u", &u)?, &db.buffer)?;
+    Ok(Case::new([dispatch], rows.len(), [db]))
+}
+
+fn lora_backward_x(gpu: &Gpu) -> Result<Case> {
+    let (rows, k, stack, a_offset) = (9, 91, 6, 9);
+    let mut rng = Rng::new(32);
+    let (du, a, before) = (rng.normal(rows * stack), rng.normal(a_offset + stack * k), rng.normal(rows * k));
+    let gradient = twins::lora_backward_x(&du, &a[a_offset..], stack, k);
+    let want = gradient.iter().zip(&before).map(|(g, &b)| g + f64::from(b)).collect();
+    let dx = Output::changed(gpu, &before, want, 3e-6)?;
+    let args = ops::LoraBackwardX {
+        du: &gpu.storage_from("du", &du)?,
+        a: &gpu.storage_from("a", &a)?,
+        a_offset,
+        dx: &dx.buffer,
+        count: &count(gpu, rows, 0)?,
+        stack,
+        k,
+    };
+    Ok(Case::new([ops::lora_backward_x(gpu, args)?], rows, [dx]))
+}
+
+const PARAMETERS: usize = 257;
+
+fn gradient_norm(gpu: &Gpu) -> Result<Case> {
+    let mut gradient = Rng::new(33).normal(PARAMETERS);
+    gradient[100] = f32::NAN;
+    gradient[256] = f32::INFINITY;
+    let square: f64 = gradient.iter().filter(|g| g.is_finite()).map(|&g| f64::from(g).powi(2)).sum();
+    let norm = Output::fresh(gpu, vec![square, 2.0], 3e-6)?;
+    let gradient = gpu.storage_from("gradient", &gradient)?;
+    Ok(Case::new([ops::gradient_norm(gpu, &gradient, PARAMETERS, &norm.buffer)?], 1, [norm]))
+}
+
+const MAX_NORM: Option<f32> = Some(1.0);
+
+/// Gradient, its (Σ g², number of elements not finite), parameters.
+fn optimizer_data(seed: u64) -> (Vec<f32>, [f32; 2], Vec<f32>) {
+    let mut rng = Rng::new(seed);
+    let (gradient, parameters) = (rng.normal(PARAMETERS), rng.normal(PARAMETERS));
+    let square: f64 = gradient.iter().map(|&g| f64::from(g).powi(2)).sum();
+    (gradient, [square as f32, 0.0], parameters)
+}
+
+fn adamw(gpu: &Gpu) -> Result<Case> {
+    let settings =
+        ops::AdamWSettings { learning_rate: 1e-2, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.1 };
+    let (gradient, norm, before) = optimizer_data(34);
+    let m_before = Rng::new(35).normal(PARAMETERS);
+    let v_before: Vec<f32> = Rng::new(36).normal(PARAMETERS).iter().map(|v| v * v).collect();
+    let (mut want, mut m, mut v) = (twins::double(&before), twins::double(&m_before), twins::double(&v_before));
+    twins::adamw_step(&settings, 3, MAX_NORM, &gradient, [&mut m, &mut v], &mut want);
+    let outputs = [
+        Output::changed(gpu, &before, want, 3e-6)?,
+        Output::changed(gpu, &m_before, m, 3e-6)?,
+        Output::changed(gpu, &v_before, v, 3e-6)?,
+    ];
+    let args = ops::OptimizerBuffers {
+        gradient: &gpu.storage_from("gradient", &gradient)?,
+        parameters: &outputs[0].buffer,
+        norm: &gpu.storage_from("norm", &norm)?,
+        step: &gpu.uniform("step", &OptimizerStep::adamw(&settings, 3, 0, MAX_NORM))?,
+        length: PARAMETERS,
+    };
+    Ok(Case::new([ops::adamw(gpu, args, &outputs[1].buffer, &outputs[2].buffer)?], 1, outputs))
+}
+
+fn sgd(gpu: &Gpu) -> Result<Case> {
+    let (gradient, norm, before) = optimizer_data(37);
+    let mut want = twins::double(&before);
+    twins::sgd_step(0.05, 0.1, MAX_NORM, &gradient, &mut want);
+    let parameters = Output::changed(gpu, &before, want, 3e-6)?;
+    let args = ops::OptimizerBuffers {
+        gradient: &gpu.storage_from("gradient", &gradient)?,
+        parameters: &parameters.buffer,
+        norm: &gpu.storage_from("norm", &norm)?,
+        step: &gpu.uniform("step", &OptimizerStep::sgd(0.05, 0.1, 0, MAX_NORM))?,
+        length: PARAMETERS,
+    };
+    Ok(Case::new([ops::sgd(gpu, args)?], 1, [parameters]))
+}
+
+fn gram(gpu: &Gpu) -> Result<Case> {
+    let b = Rng::new(38).normal(2 * OUTPUTS * RANK);
+    let gram = Output::fresh(gpu, twins::gram(&b[OUTPUTS * RANK..], RANK), 3e-6)?;
+    let args = ops::Gram {
+        b: &gpu.storage_from("b", &b)?,
+        sites: &gpu.storage_from("sites", &[0u32, OUTPUTS as u32])?,
+        gram: &gram.buffer,
+        count: &count(gpu, 1, SLOT)?,
+        site_count: 1,
+        rank: RANK,
+        slot_stride: OUTPUTS * RANK,
+    };
+    Ok(Case::new([ops::gram(gpu, args)?], 1, [gram]))
+}

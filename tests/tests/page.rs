@@ -1,0 +1,28 @@
+//! The page, before anybody speaks: it starts, opens the GPU from its worker, and fits narrow screens.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use tmem_fetch::ensure_model;
+use tmem_tests::{browser::ColorScheme, page::Page};
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+#[test]
+fn the_worker_opens_the_gpu_and_the_page_fits_a_phone_in_chromium() -> Result<()> {
+    let mut page = Page::open(ensure_model(None)?, None)?;
+    page.wait_for_text("where", "software", LIMIT)?;
+    for (width, height) in [(1280, 900), (380, 700)] {
+        page.browser.viewport(width, height)?;
+        let overflow: i32 = page.browser.evaluate("document.documentElement.scrollWidth - innerWidth")?;
+        assert!(overflow <= 0, "{overflow} px stick out at a width of {width}");
+    }
+    let mut background = |scheme| -> Result<String> {
+        page.browser.color_scheme(scheme)?;
+        page.browser.evaluate("getComputedStyle(document.body).backgroundColor")
+    };
+    assert_ne!(background(ColorScheme::Dark)?, background(ColorScheme::Light)?);
+    assert_eq!(page.browser.errors(), [""; 0]);
+    assert_eq!(page.foreign_requests(), [""; 0]);
+    Ok(())
+}

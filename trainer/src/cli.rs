@@ -1,0 +1,162 @@
+//! What the command line takes.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tmem_core::settings::Settings;
+use tmem_eval::probe::CardSource;
+
+/// A small language model that learns while you talk to it.
+#[derive(Debug, Parser)]
+#[command(name = "trainer", version)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command honours.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// Part of the name of the GPU adapter to use; the most powerful one otherwise
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) adapter: Option<String>,
+    /// A GGUF file; the default model is downloaded where this is not given
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) model: Option<PathBuf>,
+    /// The settings to start from: small (this model's own) or paper
+    #[arg(long, global = true, value_name = "PRESET", default_value = "small")]
+    pub(crate) preset: String,
+    /// A setting, such as --set fast.rank=4 or --set replay=off; an unknown name lists all of them
+    #[arg(long, global = true, value_name = "NAME=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Seeds everything that is random
+    #[arg(long, global = true, value_name = "NUMBER")]
+    pub(crate) seed: Option<u64>,
+}
+
+impl Common {
+    /// The preset with the settings and the seed that were given.
+    pub(crate) fn settings(&self) -> Result<Settings> {
+        let mut settings = Settings::preset(&self.preset)?;
+        if let Some(seed) = self.seed {
+            (settings.seed, settings.sampling.seed) = (seed, seed);
+        }
+        for assignment in &self.set {
+            settings.set(assignment)?;
+        }
+        Ok(settings)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Talk to the model; /help lists what it takes besides talk
+    Chat(ChatArguments),
+    /// Replay a share link or a file with one, and compare the fast weights that come out
+    Replay(ReplayArguments),
+    /// Write conversations into the fast weights and measure recall and damage
+    Probe(ProbeArguments),
+    /// The adapter, its limits, the memory needed, and the spectrum of every adapted weight
+    Inspect(InspectArguments),
+    /// Measure speed against the adapter's own matrix product
+    Bench(BenchArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChatArguments {
+    /// A file that /save wrote, to go on from
+    #[arg(long, value_name = "FILE")]
+    pub(crate) load: Option<PathBuf>,
+    /// Let the frozen twin answer beside the model from the start
+    #[arg(long)]
+    pub(crate) twin: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArguments {
+    /// A share link, the part of one after `#`, or a file that holds either
+    #[arg(value_name = "LINK_OR_FILE")]
+    pub(crate) source: String,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Who writes the cards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Cards {
+    /// One perfect card per fact of the file
+    Oracle,
+    /// The model itself, from the transcript
+    Own,
+}
+
+impl From<Cards> for CardSource {
+    fn from(cards: Cards) -> Self {
+        match cards {
+            Cards::Oracle => Self::Oracle,
+            Cards::Own => Self::Own,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProbeArguments {
+    /// A conversation with its facts; several are written one after the other
+    #[arg(long, required = true, value_name = "FILE")]
+    pub(crate) conversation: Vec<PathBuf>,
+    /// Who writes the cards
+    #[arg(long, value_enum)]
+    pub(crate) cards: Cards,
+    /// Questions that show what the writing damaged
+    #[arg(long, value_name = "FILE")]
+    pub(crate) controls: Option<PathBuf>,
+    /// Where the whole report goes; - is the standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Questions asked at once
+    #[arg(long, value_name = "NUMBER", default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) batch: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArguments {
+    /// Print everything as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArguments {
+    /// Print the figures as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Fewer repetitions: figures within some ten per cent
+    #[arg(long)]
+    pub(crate) quick: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn settings_come_from_preset_seed_and_assignments() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' ')).unwrap().common.settings();
+        let settings = parse("trainer chat --preset paper --seed 9 --set rank=4 --set sampling.seed=3").unwrap();
+        let paper = Settings::paper();
+        assert_eq!((settings.fast.rank, settings.seed, settings.sampling.seed), (4, 9, 3));
+        assert_eq!(settings.fast.learning_rate, paper.fast.learning_rate);
+        assert!(parse("trainer chat --set nonsense=1").unwrap_err().to_string().contains("fast.rank"));
+        assert!(parse("trainer chat --preset huge").unwrap_err().to_string().contains("`small` or `paper`"));
+    }
+}

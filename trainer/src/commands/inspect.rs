@@ -1,0 +1,210 @@
+//! `trainer inspect`: the adapter, what it runs, the memory needed, and the spectrum of every adapted weight.
+
+use anyhow::Result;
+use serde::Serialize;
+use tmem_core::engine::{Engine, SiteInfo};
+use tmem_gpu::{AdapterKind, Gpu};
+
+use crate::cli::{Common, InspectArguments};
+use crate::session::Session;
+
+#[derive(Debug, Serialize)]
+struct Inspection {
+    adapter: AdapterReport,
+    model: ModelReport,
+    memory: MemoryReport,
+    sites: Vec<SiteReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct AdapterReport {
+    name: String,
+    backend: String,
+    driver: String,
+    device_type: String,
+    /// Which family of kernel variants runs: `cpu` without barriers and workgroup memory, `gpu` with them.
+    kernels: &'static str,
+    features: Vec<String>,
+    limits: LimitsReport,
+}
+
+#[derive(Debug, Serialize)]
+struct LimitsReport {
+    max_buffer_bytes: u64,
+    max_storage_binding_bytes: u64,
+    max_storage_buffers_per_stage: u32,
+    max_invocations_per_workgroup: u32,
+    max_workgroup_memory_bytes: u32,
+    max_workgroups_per_dimension: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct ModelReport {
+    name: String,
+    sha256: String,
+    layers: usize,
+    hidden: usize,
+    heads: usize,
+    kv_heads: usize,
+    ffn: usize,
+    vocab: usize,
+    context: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct MemoryReport {
+    /// Bytes in GPU buffers with the model loaded and ready to answer.
+    ready_bytes: u64,
+    /// The most bytes there were on the way there.
+    peak_bytes: u64,
+    /// The largest buffer, and what one binding of this device can hold.
+    largest_buffer_bytes: u64,
+    largest_binding_bytes: u64,
+    /// For software adapters the memory of the machine that is free; drivers of real ones do not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    available_bytes: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct SiteReport {
+    layer: usize,
+    projection: &'static str,
+    singular_values: Vec<f32>,
+    orthonormality_error: f32,
+    residual: f32,
+    weight_norm: f32,
+}
+
+/// Runs the command.
+pub(crate) async fn run(common: &Common, arguments: &InspectArguments) -> Result<()> {
+    let session = Session::open(common).await?;
+    let engine = session.agent.policy();
+    let gpu = engine.gpu();
+    let inspection = Inspection {
+        adapter: adapter(gpu),
+        model: model(engine),
+        memory: memory(engine),
+        sites: engine.sites().iter().map(site).collect(),
+    };
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&inspection)?);
+    } else {
+        print(&inspection);
+    }
+    Ok(())
+}
+
+fn adapter(gpu: &Gpu) -> AdapterReport {
+    let (info, limits) = (gpu.info(), gpu.limits());
+    AdapterReport {
+        name: info.name.clone(),
+        backend: info.backend.to_string(),
+        driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+        device_type: format!("{:?}", info.device_type),
+        kernels: match gpu.kind() {
+            AdapterKind::Cpu => "cpu",
+            AdapterKind::Gpu => "gpu",
+        },
+        features: gpu.features().iter_names().map(|(name, _)| name.to_owned()).collect(),
+        limits: LimitsReport {
+            max_buffer_bytes: limits.max_buffer_size,
+            max_storage_binding_bytes: limits.max_storage_buffer_binding_size,
+            max_storage_buffers_per_stage: limits.max_storage_buffers_per_shader_stage,
+            max_invocations_per_workgroup: limits.max_compute_invocations_per_workgroup,
+            max_workgroup_memory_bytes: limits.max_compute_workgroup_storage_size,
+            max_workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
+        },
+    }
+}
+
+fn model(engine: &Engine) -> ModelReport {
+    let (model, config) = (engine.model(), &engine.model().config);
+    ModelReport {
+        name: model.name.clone(),
+        sha256: model.sha256.clone(),
+        layers: config.layers,
+        hidden: config.hidden,
+        heads: config.heads,
+        kv_heads: config.kv_heads,
+        ffn: config.ffn,
+        vocab: config.vocab,
+        context: config.context,
+    }
+}
+
+fn memory(engine: &Engine) -> MemoryReport {
+    let (gpu, limits) = (engine.gpu(), engine.gpu().limits());
+    MemoryReport {
+        ready_bytes: gpu.memory().live(),
+        peak_bytes: gpu.memory().peak(),
+        largest_buffer_bytes: gpu.memory().largest(),
+        largest_binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
+        available_bytes: if gpu.kind() == AdapterKind::Cpu { machine_memory() } else { None },
+    }
+}
+
+/// Free memory of the machine, where the system tells.
+fn machine_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes << 10)
+}
+
+fn site(site: &SiteInfo) -> SiteReport {
+    SiteReport {
+        layer: site.layer,
+        projection: site.projection.name(),
+        singular_values: site.singular_values.clone(),
+        orthonormality_error: site.orthonormality_error,
+        residual: site.residual,
+        weight_norm: site.weight_norm,
+    }
+}
+
+fn print(inspection: &Inspection) {
+    let Inspection { adapter, model, memory, sites } = inspection;
+    let limits = &adapter.limits;
+    println!("adapter   {} ({}, {}, {})", adapter.name, adapter.backend, adapter.device_type, adapter.driver);
+    println!("kernels   variants for {} adapters", if adapter.kernels == "cpu" { "software" } else { "hardware" });
+    println!("features  {}", if adapter.features.is_empty() { "none".to_owned() } else { adapter.features.join(", ") });
+    println!(
+        "limits    buffer {} MiB, binding {} MiB, {} storage buffers, {} invocations and {} KiB a workgroup",
+        limits.max_buffer_bytes >> 20,
+        limits.max_storage_binding_bytes >> 20,
+        limits.max_storage_buffers_per_stage,
+        limits.max_invocations_per_workgroup,
+        limits.max_workgroup_memory_bytes >> 10
+    );
+    println!("model     {} (sha256 {})", model.name, model.sha256);
+    println!(
+        "          {} layers, hidden {}, {} heads ({} for keys), feed-forward {}, vocabulary {}, context {}",
+        model.layers, model.hidden, model.heads, model.kv_heads, model.ffn, model.vocab, model.context
+    );
+    let available = memory.available_bytes.map_or_else(
+        || "what is free the driver does not tell".to_owned(),
+        |bytes| format!("{} MiB are free", bytes >> 20),
+    );
+    println!(
+        "memory    {} MiB in use, {} MiB at most while loading; {available}",
+        memory.ready_bytes >> 20,
+        memory.peak_bytes >> 20
+    );
+    println!(
+        "          the largest buffer takes {} MiB of the {} MiB that one binding can hold",
+        memory.largest_buffer_bytes >> 20,
+        memory.largest_binding_bytes >> 20
+    );
+    println!("\n{:>5} {:10} {:>9} {:>9}  singular values", "layer", "site", "|VVt-I|", "residual");
+    for site in sites {
+        let values: Vec<String> = site.singular_values.iter().map(|value| format!("{value:.2}")).collect();
+        println!(
+            "{:>5} {:10} {:>9.1e} {:>9.1e}  {}",
+            site.layer,
+            site.projection,
+            site.orthonormality_error,
+            site.residual,
+            values.join(" ")
+        );
+    }
+}

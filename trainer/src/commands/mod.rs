@@ -1,0 +1,7 @@
+//! One module per sub-command.
+
+pub(crate) mod bench;
+pub(crate) mod chat;
+pub(crate) mod inspect;
+pub(crate) mod probe;
+pub(crate) mod replay;

@@ -1,0 +1,111 @@
+//! The GPU, the model and the agent that a command works with.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use tmem_core::abort::Abort;
+use tmem_core::engine::Engine;
+use tmem_core::model::{Model, ModelLoader};
+use tmem_core::rollout::Agent;
+use tmem_core::settings::Settings;
+use tmem_gpu::{Gpu, GpuOptions};
+
+use crate::cli::Common;
+use crate::interrupt::{Stopped, on_interrupt};
+
+/// Bytes read from the model file at a time.
+const CHUNK: usize = 4 << 20;
+
+/// A model ready to be talked to.
+pub(crate) struct Session {
+    pub(crate) agent: Agent<Engine>,
+    pub(crate) abort: Abort,
+    pub(crate) took: LoadTimes,
+    /// The preset that the settings began from, where that is known.
+    pub(crate) preset: Option<String>,
+}
+
+/// How long the start took.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LoadTimes {
+    /// Reading the file and putting it on the GPU.
+    pub(crate) model: Duration,
+    /// Plans, caches, and the decomposition of every adapted weight.
+    pub(crate) engine: Duration,
+}
+
+impl Session {
+    /// Opens the adapter, loads the model and makes the fast weights.
+    pub(crate) async fn open(common: &Common) -> Result<Self> {
+        let session = Self::with_settings(common, common.settings()?).await?;
+        Ok(Self { preset: Some(common.preset.clone()), ..session })
+    }
+
+    /// The same with settings from elsewhere.
+    pub(crate) async fn with_settings(common: &Common, settings: Settings) -> Result<Self> {
+        let abort = on_interrupt()?;
+        let gpu = open_gpu(common).await?;
+        let began = Instant::now();
+        let model = load_model(&gpu, common, &abort)?;
+        gpu.finish().await?;
+        let loaded = began.elapsed();
+        let spinner = spinner("Decomposing the adapted weights");
+        let began = Instant::now();
+        let engine = Engine::new(&gpu, model, &settings).await?;
+        let took = LoadTimes { model: loaded, engine: began.elapsed() };
+        spinner.finish_and_clear();
+        Ok(Self { agent: Agent::new(engine, settings), abort, took, preset: None })
+    }
+}
+
+/// The adapter asked for.
+pub(crate) async fn open_gpu(common: &Common) -> Result<Gpu> {
+    let options = GpuOptions { adapter: common.adapter.clone(), ..GpuOptions::default() };
+    Ok(Gpu::request(&options).await?)
+}
+
+/// Reads the model in chunks; it is never held whole in memory.
+fn load_model(gpu: &Gpu, common: &Common, abort: &Abort) -> Result<Model> {
+    let path = tmem_fetch::ensure_model(common.model.as_deref())?;
+    stream_model(gpu, &path, abort).with_context(|| format!("cannot load {}", path.display()))
+}
+
+fn stream_model(gpu: &Gpu, path: &Path, abort: &Abort) -> Result<Model> {
+    let mut file = File::open(path)?;
+    let bar = ProgressBar::new(file.metadata()?.len()).with_style(style("{bytes}/{total_bytes} {eta}"));
+    bar.set_message("Loading the model");
+    let mut loader = ModelLoader::new(gpu);
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        if abort.is_aborted() {
+            return Err(Stopped.into());
+        }
+        let read = file.read(&mut chunk)?;
+        if read == 0 {
+            break;
+        }
+        loader.push(&chunk[..read])?;
+        bar.inc(read as u64);
+    }
+    let model = loader.finish()?;
+    bar.finish_and_clear();
+    Ok(model)
+}
+
+/// A bar with its message before it and `figures` behind it; hidden where the standard error is no terminal.
+pub(crate) fn style(figures: &str) -> ProgressStyle {
+    ProgressStyle::with_template(&format!("{{msg:28}} [{{bar:32}}] {figures}"))
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
+}
+
+/// Something that takes a while and cannot say how far it is.
+pub(crate) fn spinner(message: &'static str) -> ProgressBar {
+    let bar = ProgressBar::new_spinner().with_message(message);
+    bar.enable_steady_tick(Duration::from_millis(120));
+    bar
+}
