@@ -9,6 +9,7 @@ mod generate;
 mod gradient_tests;
 mod learn;
 mod memory;
+mod peft;
 mod policy;
 mod prepare;
 mod runner;
@@ -59,6 +60,8 @@ pub struct Engine {
     settings: Settings,
     adapter: Option<Adapter>,
     sites: Vec<SiteInfo>,
+    /// Whether A came from an imported adapter.
+    imported_a: bool,
     runner: Runner,
     decoders: Decoders,
     store: HiddenStore,
@@ -99,6 +102,7 @@ impl Engine {
             settings: settings.clone(),
             adapter,
             sites: Vec::new(),
+            imported_a: false,
             runner,
             decoders,
             store,

@@ -130,6 +130,7 @@ impl Engine {
         }
         adapter.set_a(&self.gpu, &all);
         self.sites = infos;
+        self.imported_a = false;
         Ok(())
     }
 }

@@ -85,6 +85,7 @@ impl Engine {
 
     /// Δ ← 0, no cards, no gate.
     pub(super) async fn forget_all(&mut self) -> Result<(), EngineError> {
+        self.own_a().await?;
         self.clear_b();
         self.cards.clear();
         self.gate = Gate::default();
@@ -93,13 +94,21 @@ impl Engine {
     }
 
     pub(super) async fn take_snapshot(&mut self) -> Result<Snapshot, EngineError> {
-        Ok(Snapshot { delta: self.delta.clone(), b: self.read_b().await?, cards: self.cards.clone() })
+        let a = match &self.adapter {
+            Some(adapter) if self.imported_a => Some(self.gpu.read(&adapter.a, 0, adapter.sites.a_len).await?),
+            _ => None,
+        };
+        Ok(Snapshot { delta: self.delta.clone(), b: self.read_b().await?, a, cards: self.cards.clone() })
     }
 
     pub(super) async fn put_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), EngineError> {
         let wanted = self.adapter.as_ref().map_or(0, |a| a.sites.b_len);
         if snapshot.b.len() != wanted {
             return Err(EngineError::WrongState { found: snapshot.b.len(), wanted });
+        }
+        match &snapshot.a {
+            Some(a) => self.set_imported_a(a)?,
+            None => self.own_a().await?,
         }
         if let Some(adapter) = &self.adapter {
             self.gpu.write(&adapter.b, 0, &snapshot.b);

@@ -152,6 +152,9 @@ pub struct Snapshot {
     /// the decimal digits.
     #[serde(with = "base64_f32")]
     pub b: Vec<f32>,
+    /// A of every site, flat, where it is not the one that the settings give (an imported adapter).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub a: Option<Vec<f32>>,
     /// The cards the state was trained on; the gate needs their questions.
     pub cards: Vec<Card>,
 }

@@ -205,7 +205,7 @@ impl Policy for Scripted {
     }
 
     async fn snapshot(&mut self) -> Result<Snapshot, PolicyError> {
-        Ok(Snapshot { delta: self.delta(), b: self.b.clone(), cards: self.learned.clone() })
+        Ok(Snapshot { delta: self.delta(), b: self.b.clone(), a: None, cards: self.learned.clone() })
     }
 
     async fn restore(&mut self, snapshot: &Snapshot) -> Result<(), PolicyError> {

@@ -107,7 +107,7 @@ impl Policy for ByHeart {
     }
 
     async fn snapshot(&mut self) -> Result<Snapshot, PolicyError> {
-        Ok(Snapshot { delta: self.delta(), b: Vec::new(), cards: self.cards.clone() })
+        Ok(Snapshot { delta: self.delta(), b: Vec::new(), a: None, cards: self.cards.clone() })
     }
 
     async fn restore(&mut self, snapshot: &Snapshot) -> Result<(), PolicyError> {
