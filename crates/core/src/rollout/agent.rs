@@ -350,7 +350,7 @@ impl<P: Policy> Agent<P> {
             }
         }
         let mut tell = |index: usize, text: &str| {
-            let speaker = if index % each == 0 { Speaker::Agent } else { Speaker::Twin };
+            let speaker = if index.is_multiple_of(each) { Speaker::Agent } else { Speaker::Twin };
             observe(Event::Token { speaker, index: index / each, text: text.to_owned() });
         };
         let generations = self.policy.generate(&requests, &mut tell, abort).await?;
