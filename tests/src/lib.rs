@@ -1,5 +1,4 @@
 //! What the tests across crates share: the device, the fixtures, the model, the browser.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

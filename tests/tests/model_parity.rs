@@ -1,8 +1,6 @@
 //! The engine against Hugging Face transformers: logits and greedy continuations on two tiny models in every weight
 //! format, and on SmolLM2-135M. The fixtures and the scripts that made them are in `fixtures/`.
 
-#![allow(clippy::unwrap_used)]
-
 use serde::Deserialize;
 use tmem_core::abort::Abort;
 use tmem_core::engine::Engine;

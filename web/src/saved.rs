@@ -61,7 +61,8 @@ mod tests {
     use tmem_core::rollout::policy::Snapshot;
 
     fn saved(sha: &str) -> Saved {
-        let fast = Snapshot { delta: DeltaId::default(), b: vec![0.1, -0.0, f32::MIN_POSITIVE], cards: vec![] };
+        let fast =
+            Snapshot { delta: DeltaId::default(), b: vec![0.1, -0.0, f32::MIN_POSITIVE], a: None, cards: vec![] };
         Saved {
             model_sha256: sha.into(),
             settings: Settings::paper(),
