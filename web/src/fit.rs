@@ -1,35 +1,90 @@
-//! Will it fit? Asked before anything is loaded.
+//! Will it fit? Asked as soon as the head of a model file is known, before its weights are loaded.
+
+use tmem_core::engine::MemoryEstimate;
+use tmem_core::model::gguf::{GgufError, GgufReader};
+use tmem_core::model::{LoadError, ModelConfig};
+use tmem_core::settings::Settings;
 
 use crate::format;
 
-/// Beside the weights: key-value cache, activations, training buffers, measured on a model of 135 million weights.
-const WORKSPACE: u64 = 450 << 20;
-
-/// Bytes a model of this file size will need on the GPU, roughly.
-pub fn needed(file_bytes: u64) -> u64 {
-    file_bytes.saturating_add(file_bytes / 10).saturating_add(WORKSPACE)
+/// What a device offers, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// The largest buffer a kernel can use.
+    pub buffer: u64,
+    /// The computer's memory, where the browser tells it. It never tells the GPU's own, so a model that passes may
+    /// still be refused later.
+    pub memory: Option<u64>,
 }
 
-/// Why a model will not fit, in words; `None` where nothing speaks against trying. `memory` is the computer's, where
-/// the browser tells it; a browser never tells the GPU's own, so a model that passes may still be refused later.
-pub fn refusal(file_bytes: u64, buffer_limit: u64, memory: Option<u64>) -> Option<String> {
-    // Browsers round down to a power of two and never tell more than 8 GiB.
+/// Watches a file's head go by.
+pub struct Gauge {
+    reader: Option<GgufReader>,
+    file_bytes: u64,
+    settings: Settings,
+    room: Room,
+}
+
+/// Why a file is not loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum GaugeError {
+    /// It cannot be a model.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// It is too large, in words.
+    #[error("{0}")]
+    TooLarge(String),
+}
+
+impl From<GgufError> for GaugeError {
+    fn from(error: GgufError) -> Self {
+        Self::Load(error.into())
+    }
+}
+
+impl Gauge {
+    /// For a file of this size.
+    pub fn new(file_bytes: u64, settings: Settings, room: Room) -> Self {
+        Self { reader: Some(GgufReader::new()), file_bytes, settings, room }
+    }
+
+    /// Takes the next piece of the file; after the head this costs nothing.
+    ///
+    /// # Errors
+    /// A file that is no model of a supported kind, or too large for the device.
+    pub fn push(&mut self, piece: &[u8]) -> Result<(), GaugeError> {
+        let Some(reader) = &mut self.reader else { return Ok(()) };
+        reader.push(piece, |_, _| Ok::<(), GgufError>(()))?;
+        let Some(header) = reader.header() else { return Ok(()) };
+        let config = ModelConfig::from_gguf(header).map_err(LoadError::from)?;
+        let largest = header.tensors.iter().map(|tensor| tensor.bytes()).max().unwrap_or(0);
+        // Settings that do not suit this model are told of when they are taken into use.
+        let needed = MemoryEstimate::new(&config, self.file_bytes, &self.settings).map_or(0, |sum| sum.total());
+        self.reader = None;
+        match refusal(needed, largest, self.room) {
+            Some(words) => Err(GaugeError::TooLarge(words)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why a model that needs this much, and this much in one buffer, will not fit; `None` where nothing speaks against
+/// trying.
+fn refusal(needed: u64, largest: u64, room: Room) -> Option<String> {
+    // Browsers round to a power of two and never tell more than 8 GiB.
     const MOST_TOLD: u64 = 8 << 30;
-    let needed = needed(file_bytes);
-    if let Some(memory) = memory.filter(|&memory| memory < MOST_TOLD && needed > memory) {
+    if let Some(memory) = room.memory.filter(|&memory| memory < MOST_TOLD && needed > memory) {
         return Some(format!(
             "This model needs about {} of memory, this device has about {}: use a smaller model.",
             format::bytes(needed),
             format::bytes(memory)
         ));
     }
-    // The embedding is the largest tensor; in models this small it is up to a third of the file.
-    let largest = file_bytes / 3;
-    (largest > buffer_limit).then(|| {
+    (largest > room.buffer).then(|| {
         format!(
-            "This model needs buffers of about {}, this GPU allows {}: use a smaller model.",
+            "This model needs a buffer of {}, this GPU allows {}: use a smaller model.",
             format::bytes(largest),
-            format::bytes(buffer_limit)
+            format::bytes(room.buffer)
         )
     })
 }
@@ -42,16 +97,23 @@ mod tests {
 
     #[test]
     fn the_default_model_fits_an_ordinary_device() {
-        assert_eq!(refusal(98_362_432, GIB, Some(4 * GIB)), None);
-        assert_eq!(refusal(98_362_432, GIB, None), None);
+        assert_eq!(refusal(400 << 20, 30 << 20, Room { buffer: 128 << 20, memory: Some(4 * GIB) }), None);
+        assert_eq!(refusal(400 << 20, 30 << 20, Room { buffer: 128 << 20, memory: None }), None);
     }
 
     #[test]
     fn what_cannot_fit_is_refused_with_figures() {
-        let words = refusal(5 * GIB, 4 * GIB, Some(4 * GIB)).unwrap();
+        let words = refusal(6 * GIB, GIB, Room { buffer: 4 * GIB, memory: Some(4 * GIB) }).unwrap();
         assert!(words.contains("6.4 GB") && words.contains("4.3 GB"), "{words}");
-        assert!(refusal(5 * GIB, 4 * GIB, Some(8 * GIB)).is_none(), "8 GiB is the most a browser tells");
-        assert!(refusal(GIB, 128 << 20, None).unwrap().contains("134.2 MB"));
-        assert!(refusal(u64::MAX, GIB, None).is_some());
+        let most = Room { buffer: 4 * GIB, memory: Some(8 * GIB) };
+        assert_eq!(refusal(16 * GIB, GIB, most), None, "8 GiB is the most a browser tells");
+        let words = refusal(GIB, GIB, Room { buffer: 128 << 20, memory: None }).unwrap();
+        assert!(words.contains("134.2 MB"), "{words}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_model_is_refused_at_its_first_bytes() {
+        let mut gauge = Gauge::new(1000, Settings::small(), Room { buffer: GIB, memory: None });
+        assert!(matches!(gauge.push(b"<!doctype html><html>this is not a model at all"), Err(GaugeError::Load(_))));
     }
 }

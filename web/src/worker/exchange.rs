@@ -6,14 +6,13 @@ use wasm_bindgen::{JsCast, JsValue};
 use web_sys::Blob;
 
 use super::conversation::Conversation;
-use super::reporter::Reporter;
 use super::service::no_norms;
 use crate::archive;
 use crate::protocol::{Cause, Failure, News};
 use crate::store::read_blob;
 
 impl Conversation<Engine> {
-    pub(super) async fn export(&mut self, run: u64, reporter: &Reporter) -> Result<(), Failure> {
+    pub(super) async fn export(&mut self, run: u64) -> Result<(), Failure> {
         let cards = self.agent.cards().to_vec();
         let engine = self.agent.policy_mut();
         let adapter = engine.export_peft().await?;
@@ -22,7 +21,7 @@ impl Conversation<Engine> {
         let bytes = archive::pack(&files, &cards)?;
         let content = js_sys::Uint8Array::from(bytes.as_slice());
         let file_name = "tmem-fast-weights.zip".to_owned();
-        reporter.send_with(run, News::Archive { file_name }, &content);
+        self.reporter.send_with(run, News::Archive { file_name }, &content);
         Ok(())
     }
 
@@ -37,7 +36,7 @@ impl Conversation<Engine> {
         self.agent.policy_mut().import_peft(&adapter, &cards).await?;
         self.agent.adopt(&cards);
         self.note(run, "Imported fast weights and their cards.".to_owned());
-        let norms = self.agent.policy_mut().norms().await?;
+        let norms = self.agent.policy().site_norms().await?;
         self.set_norms(norms);
         self.settle(run, Ok(())).await
     }

@@ -8,6 +8,7 @@ use tmem_core::rollout::policy::PolicyError;
 use tmem_gpu::GpuError;
 
 use crate::archive::ArchiveError;
+use crate::fit::GaugeError;
 use crate::protocol::{Cause, Failure};
 
 impl Failure {
@@ -68,6 +69,15 @@ impl From<LoadError> for Failure {
         match error {
             LoadError::Weights(WeightsError::Gpu(gpu)) => gpu.into(),
             other => Self::new(Cause::Model, other.to_string()),
+        }
+    }
+}
+
+impl From<GaugeError> for Failure {
+    fn from(error: GaugeError) -> Self {
+        match error {
+            GaugeError::Load(error) => error.into(),
+            GaugeError::TooLarge(words) => Self::new(Cause::Memory, words),
         }
     }
 }

@@ -3,15 +3,22 @@
 use js_sys::Reflect;
 use tmem_core::abort::Abort;
 use tmem_core::model::{Model, ModelLoader};
+use tmem_core::settings::Settings;
 use tmem_gpu::{AdapterKind, Gpu, GpuOptions};
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::File;
 
 use super::model_file::{self, Keeper, Manifest};
 use super::reporter::Reporter;
-use crate::fit;
-use crate::protocol::{Cause, Device, Failure, ModelSource, News, Phase, Progress};
+use crate::fit::{Gauge, Room};
+use crate::protocol::{Cause, Check, Device, Failure, ModelSource, News, Phase, Progress};
 use crate::store::Store;
+
+/// A loaded model, and the name people know it by: that of its file (the one inside it is often a training run's).
+pub(super) struct Loaded {
+    pub(super) model: Model,
+    pub(super) name: String,
+}
 
 /// One attempt to load.
 pub(super) struct Loading<'a> {
@@ -19,6 +26,7 @@ pub(super) struct Loading<'a> {
     pub(super) reporter: &'a Reporter,
     pub(super) abort: &'a Abort,
     pub(super) store: Option<&'a Store>,
+    pub(super) settings: Settings,
 }
 
 impl Loading<'_> {
@@ -41,19 +49,37 @@ impl Loading<'_> {
             buffer_limit: gpu.limits().max_storage_buffer_binding_size,
         };
         self.reporter.send(self.run, News::Device(device));
+        self.self_test(&gpu).await?;
         Ok(gpu)
+    }
+
+    async fn self_test(&self, gpu: &Gpu) -> Result<(), Failure> {
+        self.progress(Phase::SelfTest, 0, 0);
+        let mut checks = Vec::new();
+        let mut wrong = Vec::new();
+        tmem_gpu::self_test(gpu, &mut |check| {
+            if !check.passed {
+                wrong.push(format!("`{}`: {}", check.name, check.message));
+            }
+            let error = check.error as f32;
+            checks.push(Check { name: check.name.to_owned(), error, passed: check.passed });
+        })
+        .await?;
+        self.reporter.send(self.run, News::Checks { checks });
+        if wrong.is_empty() { Ok(()) } else { Err(Failure::new(Cause::WrongKernel, wrong.join("; "))) }
     }
 
     /// The model; `None` where it would have to be downloaded and that was not asked for.
     ///
     /// # Errors
     /// A model that cannot be had, is damaged, or does not fit.
-    pub(super) async fn model(&self, gpu: &Gpu, source: ModelSource, file: JsValue) -> Result<Option<Model>, Failure> {
+    pub(super) async fn model(&self, gpu: &Gpu, source: ModelSource, file: JsValue) -> Result<Option<Loaded>, Failure> {
         if source == ModelSource::File {
             let Ok(file) = file.dyn_into::<File>() else {
                 return Err(Failure::new(Cause::Model, "No file came with the command: drop it again."));
             };
-            return self.from_file(gpu, &file, Phase::File).await.map(Some);
+            let model = self.from_file(gpu, &file, Phase::File).await?;
+            return Ok(Some(Loaded { model, name: without_ending(&file.name()) }));
         }
         let offered = model_file::offered().await;
         if let Some(store) = self.store
@@ -62,7 +88,9 @@ impl Loading<'_> {
             && offered.as_ref().map_or(true, |manifest| manifest.sha256 == note.sha256)
         {
             match self.from_file(gpu, &file, Phase::Store).await {
-                Ok(model) if model.sha256 == note.sha256 => return Ok(Some(model)),
+                Ok(model) if model.sha256 == note.sha256 => {
+                    return Ok(Some(Loaded { model, name: without_ending(&note.file) }));
+                }
                 Err(failure) if failure.cause != Cause::Model || self.abort.is_aborted() => return Err(failure),
                 Ok(_) | Err(_) => {}
             }
@@ -72,20 +100,21 @@ impl Loading<'_> {
         }
         let manifest = offered?;
         if source == ModelSource::Store {
-            let name = manifest.name().to_owned();
+            let name = without_ending(&manifest.file);
             self.reporter.send(self.run, News::NeedsDownload { name, bytes: manifest.size });
             return Ok(None);
         }
-        self.download(gpu, &manifest).await.map(Some)
+        let model = self.download(gpu, &manifest).await?;
+        Ok(Some(Loaded { model, name: without_ending(&manifest.file) }))
     }
 
     async fn from_file(&self, gpu: &Gpu, file: &File, phase: Phase) -> Result<Model, Failure> {
         let total = file.size() as u64;
-        check_fit(gpu, total)?;
-        let mut loader = ModelLoader::new(gpu);
+        let (mut gauge, mut loader) = (self.gauge(gpu, total), ModelLoader::new(gpu));
         let mut done = 0;
         self.progress(phase, done, total);
         model_file::read(file, self.abort, &mut |piece| {
+            gauge.push(piece)?;
             loader.push(piece)?;
             done += piece.len() as u64;
             self.progress(phase, done, total);
@@ -97,15 +126,15 @@ impl Loading<'_> {
 
     async fn download(&self, gpu: &Gpu, manifest: &Manifest) -> Result<Model, Failure> {
         let total = manifest.size;
-        check_fit(gpu, total)?;
+        let (mut gauge, mut loader) = (self.gauge(gpu, total), ModelLoader::new(gpu));
         let mut keeper = match self.store {
             Some(store) => Keeper::start(store).await,
             None => None,
         };
-        let mut loader = ModelLoader::new(gpu);
         let mut done = 0;
         self.progress(Phase::Download, done, total);
         model_file::download(manifest, self.abort, &mut |piece| {
+            gauge.push(piece)?;
             loader.push(piece)?;
             keeper = keeper.take().filter(|keeper| keeper.push(piece));
             done += piece.len() as u64;
@@ -124,6 +153,16 @@ impl Loading<'_> {
         }
         Ok(model)
     }
+
+    fn gauge(&self, gpu: &Gpu, file_bytes: u64) -> Gauge {
+        let limits = gpu.limits();
+        let buffer = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+        Gauge::new(file_bytes, self.settings.clone(), Room { buffer, memory: device_memory() })
+    }
+}
+
+fn without_ending(file: &str) -> String {
+    file.strip_suffix(".gguf").unwrap_or(file).to_owned()
 }
 
 /// What can be wrong with a download, said so that a person knows what to do.
@@ -137,15 +176,6 @@ fn damaged(manifest: &Manifest, failure: Failure) -> Failure {
             Failure::new(Cause::Model, message)
         }
         _ => failure,
-    }
-}
-
-fn check_fit(gpu: &Gpu, bytes: u64) -> Result<(), Failure> {
-    let limits = gpu.limits();
-    let buffer = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
-    match fit::refusal(bytes, buffer, device_memory()) {
-        Some(message) => Err(Failure::new(Cause::Memory, message)),
-        None => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The worker: owns the GPU, the model and the agent.
 
 mod conversation;
+mod exchange;
 mod failure;
 mod load;
 mod model_file;

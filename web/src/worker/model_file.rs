@@ -29,13 +29,6 @@ pub(crate) struct Manifest {
     pub(crate) sha256: String,
 }
 
-impl Manifest {
-    /// The model's name: its file's, without the ending.
-    pub(crate) fn name(&self) -> &str {
-        self.file.strip_suffix(".gguf").unwrap_or(&self.file)
-    }
-}
-
 /// Takes the pieces in order.
 pub(crate) type Sink<'a> = dyn FnMut(&[u8]) -> Result<(), Failure> + 'a;
 

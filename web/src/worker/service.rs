@@ -11,7 +11,7 @@ use tmem_gpu::Gpu;
 use wasm_bindgen::JsValue;
 
 use super::conversation::{Conversation, observed};
-use super::load::Loading;
+use super::load::{Loaded, Loading};
 use super::reporter::Reporter;
 use super::session::SessionFiles;
 use crate::protocol::{Action, Activity, Cause, Failure, ModelInfo, ModelSource, News, Phase, Replayed};
@@ -61,9 +61,10 @@ impl Service {
             Action::Edit { card } => conversation.edit(run, card).await,
             Action::Reset => conversation.reset(run).await,
             Action::Configure { settings } => conversation.configure(run, *settings).await,
-            Action::Share => return conversation.share(run, &self.reporter).await,
-            Action::Export | Action::Import => Ok(()),
-            Action::Replay { link } => conversation.replay(run, &link, &self.reporter).await,
+            Action::Share => return conversation.share(run).await,
+            Action::Export => return conversation.export(run).await,
+            Action::Import => conversation.import(run, attachment).await,
+            Action::Replay { link } => conversation.replay(run, &link).await,
             Action::Stop | Action::Load { .. } => Ok(()),
         };
         // Also after a failure: what was said before it is worth keeping.
@@ -89,16 +90,17 @@ impl Service {
         if let Some(saved) = &saved {
             self.reporter.send(run, News::Restored { log: saved.log.clone() });
         }
-        let loading = Loading { run, reporter: &self.reporter, abort: &self.abort, store: store.as_ref() };
+        let settings = saved.as_ref().map_or_else(Settings::default, |saved| saved.settings.clone());
+        let (reporter, abort, store) = (&self.reporter, &self.abort, store.as_ref());
+        let loading = Loading { run, reporter, abort, store, settings: settings.clone() };
         let gpu = loading.device().await?;
         self.gpu = Some(gpu.clone());
-        let Some(model) = loading.model(&gpu, source, file).await? else { return Ok(()) };
+        let Some(Loaded { model, name }) = loading.model(&gpu, source, file).await? else { return Ok(()) };
         loading.progress(Phase::Prepare, 0, 0);
-        let settings = saved.as_ref().map_or_else(Settings::default, |saved| saved.settings.clone());
         let same_model = saved.as_ref().is_none_or(|saved| saved.model_sha256 == model.sha256);
         let engine = Engine::new(&gpu, model, &settings).await?;
         let info = ModelInfo {
-            name: engine.model().name.clone(),
+            name,
             sha256: engine.model().sha256.clone(),
             layers: engine.model().config.layers,
             context_length: engine.context_length(),
@@ -164,22 +166,22 @@ impl Conversation<Engine> {
         }
     }
 
-    async fn share(&mut self, run: u64, reporter: &Reporter) -> Result<(), Failure> {
+    async fn share(&mut self, run: u64) -> Result<(), Failure> {
         let model = self.agent.policy().model();
         let identity = ModelIdentity { name: model.name.clone(), sha256: model.sha256.clone() };
         let recipe = Recipe::of(&mut self.agent, identity, None).await?;
-        reporter.send(run, News::Link { fragment: recipe.to_fragment()? });
+        self.reporter.send(run, News::Link { fragment: recipe.to_fragment()? });
         Ok(())
     }
 
-    async fn replay(&mut self, run: u64, link: &str, reporter: &Reporter) -> Result<(), Failure> {
+    async fn replay(&mut self, run: u64, link: &str) -> Result<(), Failure> {
         let recipe = Recipe::from_link(link)?;
         let sha256 = self.agent.policy().model().sha256.clone();
         // Asked before anything is given up for it.
         if recipe.model.sha256 != sha256 {
             return Err(Failure::new(Cause::Link, other_model(&recipe.model.name)));
         }
-        reporter.send(run, News::Doing { activity: Activity::Replaying });
+        self.reporter.send(run, News::Doing { activity: Activity::Replaying });
         self.forget_everything(run, no_norms(self.agent.policy())).await?;
         self.agent.policy_mut().set_settings(&recipe.settings).await?;
         self.agent.set_settings(recipe.settings.clone());
@@ -193,7 +195,7 @@ impl Conversation<Engine> {
             ReplayOutcome::Distance { relative } => Some(relative),
             ReplayOutcome::OtherShape => None,
         };
-        reporter.send(
+        self.reporter.send(
             run,
             News::Replayed(Replayed {
                 expected: report.expected_hash,
