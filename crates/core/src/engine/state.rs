@@ -37,8 +37,11 @@ impl Engine {
             .collect()
     }
 
-    /// The same from B itself.
-    pub(super) async fn site_norms(&self) -> Result<Vec<SiteNorm>, EngineError> {
+    /// ‖ΔW‖_F / ‖W‖_F of every site, from B itself, in site order.
+    ///
+    /// # Errors
+    /// A failure of the GPU.
+    pub async fn site_norms(&self) -> Result<Vec<SiteNorm>, EngineError> {
         let Some(adapter) = &self.adapter else { return Ok(Vec::new()) };
         let rank = adapter.sites.rank;
         let b = self.read_b().await?;
