@@ -65,6 +65,7 @@ fn Bar(phase: Phase, progress: Memo<Option<Progress>>) -> impl IntoView {
         let Progress { done, total, .. } = progress.get()?;
         (total > 0).then(|| done as f64 / total as f64)
     };
+    // Without a value the bar shows that something goes on; the property would not take "none", the attribute does.
     let figures = move || {
         let Progress { done, total, .. } = progress.get()?;
         let elapsed = (js_sys::Date::now() - started) / 1000.0;
@@ -76,7 +77,7 @@ fn Bar(phase: Phase, progress: Memo<Option<Progress>>) -> impl IntoView {
     view! {
         <section class="loading" aria-label="Loading" data-testid="loading" data-phase=format!("{phase:?}")>
             <p id="loading-label">{label}</p>
-            <progress aria-labelledby="loading-label" max="1" prop:value=share></progress>
+            <progress aria-labelledby="loading-label" max="1" value=share></progress>
             <p class="hint" data-testid="progress">{figures}</p>
         </section>
     }

@@ -59,6 +59,7 @@ fn CardText(held: CardState, editing: RwSignal<Option<u64>>) -> impl IntoView {
     let page = Page::here();
     let idle = Memo::new(move |_| page.state.with(|s| s.can_speak()));
     let (learned, percent) = (held.learned(), held.percent);
+    let percent = percent.map(|percent| format!(" {percent} %"));
     let card = held.card;
     let id = card.id;
     let (mark, class) = match learned {
@@ -76,12 +77,8 @@ fn CardText(held: CardState, editing: RwSignal<Option<u64>>) -> impl IntoView {
         <p class="asked">{card.question}</p>
         <p class="known">{card.answer}</p>
         <p class="foot">
-            <span class=class data-testid="learned">{mark}</span>
-            {percent.map(|percent| {
-                view! { <span title="Mean probability of the answer's words">{format!("{percent} %")}</span> }
-            })}
-            <span>{source}</span>
-            {wordings.map(|text| view! { <span>{text}</span> })}
+            <span class=class data-testid="learned" title="Mean probability of the answer's words">{mark} {percent}</span>
+            <span title=wordings>{source}</span>
             <span class="spring"></span>
             <button
                 class="quiet"

@@ -60,7 +60,7 @@ fn FailureNotice(failure: Failure, down: bool) -> impl IntoView {
         }
         _ => "",
     };
-    let retry = if failure.cause == Cause::Model { "Try again" } else { "Load again" };
+    let retry = if failure.cause == Cause::DeviceLost { "Load again" } else { "Try again" };
     view! {
         <div class="notice failure" data-testid="failure" data-cause=format!("{:?}", failure.cause)>
             <h2>{title}</h2>

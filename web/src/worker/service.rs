@@ -187,7 +187,7 @@ impl Conversation<Engine> {
         self.agent.set_settings(recipe.settings.clone());
         self.set_norms(no_norms(self.agent.policy()));
         let result =
-            observed!(self, run, |agent, observe, abort| { replay(&recipe, &sha256, agent, observe, abort).await });
+            observed!(self, run, |agent, observe, abort| replay(&recipe, &sha256, agent, observe, abort).await);
         self.settle(run, Ok(())).await?;
         let report = result?;
         let distance = match report.outcome {
