@@ -12,6 +12,9 @@ use crate::rollout::state::Turn;
 /// Most bytes of sampled text that are looked at.
 const MAX_OUTPUT: usize = 64 * 1024;
 
+/// Most items, whole or broken, that are looked at.
+const MAX_ITEMS: usize = 512;
+
 /// The writer.
 #[derive(Debug, Clone, Copy)]
 pub struct JsonWriter;
@@ -107,7 +110,7 @@ fn salvage(text: &str) -> (Vec<Draft>, Vec<Dropped>) {
     let text = &text[..text.floor_char_boundary(MAX_OUTPUT)];
     let (mut drafts, mut dropped) = (Vec::new(), Vec::new());
     let mut at = 0;
-    while let Some(open) = text[at..].find('{') {
+    while let Some(open) = text[at..].find('{').filter(|_| drafts.len() + dropped.len() < MAX_ITEMS) {
         let start = at + open;
         let mut items = serde_json::Deserializer::from_str(&text[start..]).into_iter::<Value>();
         match items.next() {

@@ -3,7 +3,7 @@
 use super::pattern::{
     Pattern, capitalised, date, days, group, is_function_word, is_no_name, months, name, pattern, time, when,
 };
-use super::text::{cut, first_word, head, lower_first, second_person_within, sentences};
+use super::text::{cut, first_word, head, lower_first, second_person, second_person_within, sentences};
 use super::verbs;
 
 /// A card before it is reviewed.
@@ -94,6 +94,13 @@ pattern!(NAME, name!());
 pattern!(LEAD, r"^((?:In|On|At|Every|During|After|Before)\b[^,]*?),? (?=(?:I|we) )");
 pattern!(CLAUSES, r"(?:, (?:so |but |and )?(?=I |I'm |we )| because (?=I |we )| and (?=I |I'm |we )|: |; )");
 pattern!(FIRST_PERSON, r"^(?:I|We|we|I'm|I’m)\b");
+pattern!(
+    SUBJECT,
+    "^((?:(?:The|A|An) (?:[a-z-]+ ){0,2})?(",
+    name!(),
+    ")) ((?:[a-z]+(?:s|ed)|broke|went|came|fell|made|gave|took|got|ran|died|won|lost|stole|bit|left|sent|told|bought|ate) [a-z].*)$"
+);
+pattern!(STARTS_TITLE, r"^(?:Mr|Mrs|Ms|Dr|Prof)\.");
 pattern!(PREPOSITION_WITHIN, " (?:at|in|of|for|from|to) ");
 pattern!(WHEN, when!());
 pattern!(NUMBER, r"\b\d[\d,.:/-]*\d\b");
@@ -350,6 +357,58 @@ fn actions(sentence: &str, found: &mut Vec<Found>) {
             add(found, card);
         }
     }
+}
+
+/// Capitalised words that begin a sentence without being its subject.
+const NO_SUBJECT: [&str; 26] = [
+    "what",
+    "where",
+    "when",
+    "who",
+    "how",
+    "why",
+    "nobody",
+    "somebody",
+    "everybody",
+    "everyone",
+    "something",
+    "nothing",
+    "there",
+    "hi",
+    "hello",
+    "hey",
+    "good",
+    "morning",
+    "thanks",
+    "thank",
+    "yes",
+    "no",
+    "oh",
+    "well",
+    "please",
+    "sorry",
+];
+
+/// For turns no other rule explains: "The old Skoda broke down again" answers "What broke down again?".
+pub(super) fn subject_card(turn: &str) -> Option<Found> {
+    sentences(turn).into_iter().find_map(|sentence| {
+        let clause = cut(sentence);
+        let captures = SUBJECT.captures(&clause)?;
+        let (subject, name, rest) = (group(&captures, 1), group(&captures, 2), group(&captures, 3));
+        let first = first_word(name).to_lowercase();
+        if is_function_word(&first) || NO_SUBJECT.contains(&first.as_str()) || is_no_name(name) {
+            return None;
+        }
+        let who = if STARTS_TITLE.is_match(name) || name.contains(' ') { "Who" } else { "What" };
+        let asked = who.to_lowercase();
+        let wordings = [
+            format!("Tell me {asked} {rest}."),
+            format!("Do you remember {asked} {rest}?"),
+            format!("{who} was it that {rest}?"),
+        ];
+        let answer = format!("{} {}.", second_person(subject), second_person_within(rest));
+        Some(Found::new(format!("{who} {rest}?"), answer, name, wordings))
+    })
 }
 
 /// Spans worth a card that no rule explained: names not at a sentence's start, points in time, numbers.

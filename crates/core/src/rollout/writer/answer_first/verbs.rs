@@ -30,9 +30,11 @@ pattern!(CAPITALISED, capitalised!());
 /// Verbs whose place is a place.
 const PLACE_VERBS: [&str; 11] =
     ["live", "lived", "grew", "moved", "grow", "reside", "stay", "stayed", "born", "settled", "based"];
-/// Verbs that report rather than tell.
-const REPORTING: [&str; 13] =
-    ["think", "know", "guess", "hope", "feel", "mean", "believe", "keep", "need", "want", "got", "said", "told"];
+/// Verbs that report, wish or thank rather than tell.
+const REPORTING: [&str; 17] = [
+    "think", "know", "guess", "hope", "feel", "mean", "believe", "keep", "need", "want", "got", "said", "told", "turn",
+    "thank", "wish", "wonder",
+];
 /// Past forms that do not end in "ed", and some that do, with their base.
 const IRREGULAR: [(&str, &str); 24] = [
     ("grew", "grow"),
@@ -88,7 +90,8 @@ pub(super) fn card(clause: &str, lead: &str) -> Option<Found> {
         return have(rest);
     }
     let low = verb.to_lowercase();
-    if verb != "do" && (is_function_word(verb) || REPORTING.contains(&low.as_str())) {
+    let reports = verb != "do" && (is_function_word(verb) || REPORTING.contains(&low.as_str()));
+    if reports || verb.ends_with("ly") {
         return None;
     }
     act(auxiliary, verb, rest, lead)
