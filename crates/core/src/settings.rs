@@ -215,7 +215,7 @@ impl Settings {
                 answer_tokens: 64,
                 writer_tokens: 512,
                 max_cards: 32,
-                wordings: 3,
+                wordings: 4,
                 system_prompt: String::new(),
             },
             fast: FastSettings {
