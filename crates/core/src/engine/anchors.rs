@@ -106,9 +106,15 @@ impl Engine {
     /// Hidden states of the neutral prompts' last tokens, for the gate.
     pub(super) async fn neutral_states(&mut self, prefix: &[u32]) -> Result<Vec<Vec<f32>>, EngineError> {
         let mut examples = Vec::new();
-        for text in NEUTRAL_PROMPTS {
-            let prompt = self.encode_prompt(&self.question(text), "")?;
-            examples.extend(example(&prompt, &[0], prefix));
+        match self.anchors.as_ref().filter(|a| a.prefix == prefix) {
+            // What follows a prompt does not change the state of its last token.
+            Some(anchors) => examples.clone_from(&anchors.examples),
+            None => {
+                for text in NEUTRAL_PROMPTS {
+                    let prompt = self.encode_prompt(&self.question(text), "")?;
+                    examples.extend(example(&prompt, &[0], prefix));
+                }
+            }
         }
         self.last_states(prefix, &mut examples).await
     }

@@ -15,6 +15,8 @@ use crate::settings::FastSettings;
 
 /// Training batches: sixteen short pairs, a system prompt, a few unknown questions and anchors fit.
 pub(super) const TRAIN_SIZE: TrainSize = TrainSize { rows: 768, sequences: 256, loss_chunk: 64 };
+/// Questions about things never told that one write draws from, for each in a batch.
+const UNKNOWN_POOL: usize = 6;
 /// Loss rows of one batch.
 const MAX_LOSS_ROWS: usize = 512;
 
@@ -77,8 +79,12 @@ impl Engine {
         let mut old = self.card_examples(replay, &prefix)?;
         let mut unknown = CardExamples::default();
         if self.settings.fast.unknown_cards > 0 {
-            let known = self.cards.iter().chain(cards).chain(replay);
-            unknown = self.card_examples(&unknown_cards(known), &prefix)?;
+            let pool = unknown_cards(self.cards.iter().chain(cards).chain(replay));
+            // Each of them costs the frozen layers once; a few are as good as all.
+            let mut order = Shuffled::new(pool.len(), self.settings.seed.wrapping_add(self.delta.version));
+            let wanted = (UNKNOWN_POOL * self.settings.fast.unknown_cards).min(pool.len());
+            let chosen: Vec<Card> = (0..wanted).filter_map(|_| order.next()).map(|i| pool[i].clone()).collect();
+            unknown = self.card_examples(&chosen, &prefix)?;
         }
         let longest =
             fresh.examples.iter().chain(&old.examples).map(|e| prefix.len() + e.inputs.len()).max().unwrap_or(0);
@@ -128,8 +134,14 @@ impl Engine {
         abort: &Abort,
     ) -> Result<(WriteOutcome, Vec<StepReport>, usize), EngineError> {
         let mut anchors = self.take_anchors(prefix, trainer, abort).await?;
-        if let Some(anchors) = &mut anchors {
-            anchors.near = self.near_anchors(cards, prefix).await?;
+        if anchors.is_some() {
+            // Where they stand for the neutral prompts, their hidden states are not computed a second time.
+            self.anchors = anchors;
+            let near = self.near_anchors(cards, prefix).await;
+            anchors = self.anchors.take();
+            if let Some(anchors) = &mut anchors {
+                anchors.near = near?;
+            }
         }
         // One call for all, so that none of them is dropped from the store by a later one.
         let mut all = Vec::new();

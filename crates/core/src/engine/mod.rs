@@ -37,7 +37,7 @@ pub use state::SiteInfo;
 /// Tokens the cache holds where the caller does not say otherwise.
 const DEFAULT_CACHE_TOKENS: usize = 4096;
 /// Rows of hidden states kept across writes at first; grows with need.
-const STORE_ROWS: usize = 2048;
+const STORE_ROWS: usize = 4096;
 /// Sequences decoded at a time: the small plan answers a person, the large one a list of questions.
 const DECODER_ROWS: [usize; 2] = [8, 32];
 
