@@ -231,7 +231,7 @@ impl Settings {
                 batch: 16,
                 kl_weight: 1.0,
                 kl_prompts: 4,
-                unknown_cards: 2,
+                unknown_cards: 0,
                 replay: 1.0,
                 loss_threshold: 1.0,
                 early_stop_loss: 0.0,

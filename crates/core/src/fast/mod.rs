@@ -10,6 +10,7 @@ pub mod peft;
 mod report;
 mod site;
 pub mod svd;
+mod train_layer;
 mod train_plan;
 mod unknown;
 
