@@ -22,7 +22,6 @@ use serde::{Deserialize, Serialize};
 pub use fingerprint::Fingerprint;
 pub use replay::{ReplayError, ReplayOutcome, ReplayReport, replay};
 
-use crate::card::Card;
 use crate::fast::DeltaId;
 use crate::rollout::policy::Policy;
 use crate::rollout::{Action, Agent, AgentError};
@@ -136,7 +135,12 @@ impl Recipe {
         preset: Option<String>,
     ) -> Result<Self, AgentError> {
         let fast = agent.policy_mut().snapshot().await?;
-        let script = if agent.state().off_script { writes(agent) } else { agent.state().script.clone() };
+        let state = agent.state();
+        let script = if state.off_script {
+            state.written_cards().into_iter().map(|cards| Action::Learn { cards }).collect()
+        } else {
+            state.script.clone()
+        };
         Ok(Self {
             version: VERSION,
             model,
@@ -217,13 +221,6 @@ impl Recipe {
         }
         Ok(recipe)
     }
-}
-
-/// What an agent learned, write by write.
-fn writes<P: Policy>(agent: &Agent<P>) -> Vec<Action> {
-    let cards =
-        |ids: &Vec<u64>| -> Vec<Card> { agent.cards().iter().filter(|card| ids.contains(&card.id)).cloned().collect() };
-    agent.state().writes.iter().map(|ids| Action::Learn { cards: cards(ids) }).collect()
 }
 
 /// Whether a Δ is the expected one, or how far from it.

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::abort::Abort;
+use crate::card::Card;
 use crate::fast::WriteOutcome;
 use crate::rollout::policy::GenerateRequest;
 use crate::rollout::scripted::Scripted;
@@ -106,6 +107,7 @@ fn after_a_write_stopped_by_hand_the_recipe_carries_cards_and_still_matches() {
         let (silent, abort): (&mut dyn FnMut(Event), _) = (&mut |_| {}, Abort::default());
         agent.turn("My dog is called Biscuit", silent, &abort).await.unwrap();
         agent.write_now(silent, &abort).await.unwrap();
+        agent.learn(&[card("What is my dog called?", "Max")], silent, &abort).await.unwrap();
         agent.policy_mut().fail_next_write(WriteOutcome::Aborted);
         agent.turn(&"My dog is called Rex and many other words ".repeat(4), silent, &abort).await.unwrap();
         Recipe::of(&mut agent, model(), None).await.unwrap()

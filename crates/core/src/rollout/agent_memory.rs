@@ -5,6 +5,7 @@ use super::event::{Event, Warning};
 use super::memory::MemoryStrategy;
 use super::policy::Policy;
 use super::state::Action;
+use super::writer::grounding::supersedes;
 use super::writer::{Draft, Dropped, WriterInput};
 use crate::abort::Abort;
 use crate::card::Card;
@@ -82,7 +83,7 @@ impl<P: Policy> Agent<P> {
                     return Ok(None);
                 }
             }
-            self.commit(&written.cards);
+            self.commit(&written.cards, observe);
         }
         self.state.memory = memory;
         Ok(Some(written))
@@ -109,7 +110,7 @@ impl<P: Policy> Agent<P> {
             let earlier = self.state.cards.clone();
             let learned = self.train(&[&written.cards], &earlier, false, observe, abort).await?;
             written.report = Some(require(learned, abort)?);
-            self.commit(&written.cards);
+            self.commit(&written.cards, observe);
             self.state.script.push(Action::Learn { cards: written.cards.clone() });
         }
         Ok(written)
@@ -119,20 +120,20 @@ impl<P: Policy> Agent<P> {
     pub fn adopt(&mut self, cards: &[Card]) {
         let first = self.state.next_card;
         let cards: Vec<Card> = cards.iter().cloned().zip(first..).map(|(card, id)| Card { id, ..card }).collect();
-        self.commit(&cards);
+        self.commit(&cards, &mut |_| {});
         self.state.off_script = true;
     }
 
-    /// Forgets a card: Δ is trained from zero by the same writes without it, as if it had never been written.
+    /// Forgets a card: Δ is trained from zero by the same writes without it, as if it had never been written. A card
+    /// that it had taken the place of is back then.
     ///
     /// # Errors
     /// [`AgentError::UnknownCard`]; otherwise as [`write_now`](Self::write_now).
     pub async fn forget(&mut self, id: u64, observe: &mut dyn FnMut(Event), abort: &Abort) -> Result<(), AgentError> {
-        let kept: Vec<Card> = self.state.cards.iter().filter(|c| c.id != id).cloned().collect();
-        if kept.len() == self.state.cards.len() {
-            return Err(AgentError::UnknownCard(id));
-        }
-        self.retrain(kept, observe, abort).await?;
+        self.require_card(id)?;
+        let mut writes = self.state.written_cards();
+        writes.iter_mut().for_each(|cards| cards.retain(|c| c.id != id));
+        self.retrain(writes, observe, abort).await?;
         self.state.script.push(Action::Forget { id });
         observe(Event::CardForgotten { id });
         Ok(())
@@ -146,13 +147,17 @@ impl<P: Policy> Agent<P> {
         if is_empty(&card) {
             return Err(AgentError::EmptyCard);
         }
-        let mut cards = self.state.cards.clone();
-        let old = cards.iter_mut().find(|c| c.id == card.id).ok_or(AgentError::UnknownCard(card.id))?;
-        *old = card.clone();
-        self.retrain(cards, observe, abort).await?;
+        self.require_card(card.id)?;
+        let mut writes = self.state.written_cards();
+        writes.iter_mut().flatten().filter(|c| c.id == card.id).for_each(|c| *c = card.clone());
+        self.retrain(writes, observe, abort).await?;
         self.state.script.push(Action::Edit { card: card.clone() });
         observe(Event::CardEdited { card });
         Ok(())
+    }
+
+    fn require_card(&self, id: u64) -> Result<(), AgentError> {
+        if self.state.cards.iter().any(|c| c.id == id) { Ok(()) } else { Err(AgentError::UnknownCard(id)) }
     }
 
     /// Trains Δ from zero by the same writes: after other settings of the fast weights, or to check a Δ.
@@ -160,26 +165,30 @@ impl<P: Policy> Agent<P> {
     /// # Errors
     /// As [`write_now`](Self::write_now).
     pub async fn relearn(&mut self, observe: &mut dyn FnMut(Event), abort: &Abort) -> Result<(), AgentError> {
-        self.retrain(self.state.cards.clone(), observe, abort).await
+        self.retrain(self.state.written_cards(), observe, abort).await
     }
 
     async fn retrain(
         &mut self,
-        cards: Vec<Card>,
+        mut writes: Vec<Vec<Card>>,
         observe: &mut dyn FnMut(Event),
         abort: &Abort,
     ) -> Result<(), AgentError> {
-        let of_write = |ids: &Vec<u64>| cards.iter().filter(|c| ids.contains(&c.id)).cloned().collect::<Vec<_>>();
-        let writes: Vec<Vec<Card>> = self.state.writes.iter().map(of_write).filter(|cards| !cards.is_empty()).collect();
+        writes.retain(|cards| !cards.is_empty());
         let batches: Vec<&[Card]> = writes.iter().map(Vec::as_slice).collect();
         let learned = self.train(&batches, &[], true, observe, abort).await?;
         require(learned, abort)?;
-        self.state.writes = writes.iter().map(|cards| cards.iter().map(|c| c.id).collect()).collect();
-        self.state.cards = cards;
+        self.state.cards.clear();
+        self.state.superseded.clear();
+        self.state.writes.clear();
+        for cards in &writes {
+            self.commit(cards, &mut |_| {});
+        }
         Ok(())
     }
 
-    /// Trains the writes one after the other, from zero or from the current Δ; each replays all that came before it.
+    /// Trains the writes one after the other, from zero or from the current Δ; each replays all that came before it and
+    /// that it does not contradict.
     /// On anything but success Δ is put back.
     async fn train(
         &mut self,
@@ -196,6 +205,7 @@ impl<P: Policy> Agent<P> {
         let mut replay = earlier.to_vec();
         let mut last = None;
         for cards in writes {
+            replay.retain(|old| !cards.iter().any(|new| supersedes(new, old)));
             observe(Event::LearningStarted { cards: cards.len(), replay: replay.len(), from_zero });
             let mut tell = |step: &crate::fast::StepReport| observe(Event::Step(step.clone()));
             let result = self.policy.learn(cards, &replay, &mut tell, abort).await;
@@ -237,10 +247,19 @@ impl<P: Policy> Agent<P> {
         drafts.into_iter().zip(self.state.next_card..).map(|(draft, id)| draft.into_card(id)).collect()
     }
 
-    fn commit(&mut self, cards: &[Card]) {
+    /// Takes trained cards into the state.
+    fn commit(&mut self, cards: &[Card], observe: &mut dyn FnMut(Event)) {
         let next = cards.iter().map(|c| c.id + 1).max().unwrap_or(0);
         self.state.next_card = self.state.next_card.max(next);
         self.state.writes.push(cards.iter().map(|c| c.id).collect());
+        let held = |old: &Card| !cards.iter().any(|new| supersedes(new, old));
+        let (held, superseded): (Vec<_>, Vec<_>) = self.state.cards.drain(..).partition(held);
+        if !superseded.is_empty() {
+            let ids = superseded.iter().map(|c| c.id).collect();
+            observe(Event::Warning(Warning::CardsSuperseded { ids }));
+        }
+        self.state.superseded.extend(superseded);
+        self.state.cards = held;
         self.state.cards.extend_from_slice(cards);
     }
 }

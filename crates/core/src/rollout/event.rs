@@ -134,6 +134,11 @@ pub enum Warning {
         /// Items it wrote that had to be dropped.
         dropped: usize,
     },
+    /// Earlier cards are no longer replayed, because new ones answer their questions differently.
+    CardsSuperseded {
+        /// Ids of the earlier cards.
+        ids: Vec<u64>,
+    },
     /// A write or retraining was given up: context, cards and Δ are what they were before it.
     WriteAbandoned {
         /// Why.
@@ -160,6 +165,10 @@ impl std::fmt::Display for Warning {
             Self::NothingWritten { dropped: 0 } => f.write_str("the writer found nothing to remember"),
             Self::NothingWritten { dropped } => {
                 write!(f, "nothing was remembered: all {dropped} item(s) written had to be dropped")
+            }
+            Self::CardsSuperseded { ids } => {
+                let ids: Vec<String> = ids.iter().map(u64::to_string).collect();
+                write!(f, "new cards take the place of card {}: the later answer holds", ids.join(", "))
             }
             Self::WriteAbandoned { reason } => {
                 write!(f, "nothing was learned ({reason}); the context is kept and writing is tried again later")

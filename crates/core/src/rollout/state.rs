@@ -74,6 +74,10 @@ pub struct AgentState {
     pub memory: Memory,
     /// Cards learned, oldest first.
     pub cards: Vec<Card>,
+    /// Cards whose question a later card answers differently. They are not replayed any more; they are kept because
+    /// the same writes taken again need them, and come back where the later card is forgotten.
+    #[serde(default)]
+    pub superseded: Vec<Card>,
     /// Ids of the cards of each write, in order: taking the same writes again gives the same Δ.
     pub writes: Vec<Vec<u64>>,
     /// User turns since the last reset.
@@ -89,6 +93,14 @@ pub struct AgentState {
     /// Set when the script alone no longer leads to this state (a write was stopped by hand, Δ was imported); a
     /// recipe then carries the cards instead.
     pub off_script: bool,
+}
+
+impl AgentState {
+    /// The cards of each write, superseded ones included, in the order they were learned.
+    pub(crate) fn written_cards(&self) -> Vec<Vec<Card>> {
+        let card = |id: &u64| self.cards.iter().chain(&self.superseded).find(|c| c.id == *id).cloned();
+        self.writes.iter().map(|ids| ids.iter().filter_map(card).collect()).collect()
+    }
 }
 
 /// The whole agent, for a reload of the page or for asking questions that leave no trace.

@@ -113,3 +113,25 @@ fn relearning_gives_the_same_weights() {
     events!(|observe, abort| agent.relearn(observe, abort)).0.unwrap();
     assert_eq!(agent.policy().delta(), before);
 }
+
+#[test]
+fn a_later_answer_takes_the_place_of_an_earlier_one_until_it_is_forgotten() {
+    let mut agent = agent(100);
+    learn(&mut agent, &[card("Where do I live?", "In Ghent."), card("Who am I?", "Ann.")]);
+    let moved = [card("Where do I live?", "In Oslo.")];
+    let (_, events) = events!(|observe, abort| agent.learn(&moved, observe, abort));
+    assert_eq!(warnings(&events), [Warning::CardsSuperseded { ids: vec![0] }]);
+    assert!(events.iter().any(|e| matches!(e, Event::LearningStarted { replay: 1, .. })));
+    assert_eq!(agent.cards().iter().map(|c| c.id).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(recall(&mut agent, "Where do I live?").0, "In Oslo.");
+    // Taking the same writes again needs the old card and gives the same weights.
+    let before = agent.policy().delta();
+    events!(|observe, abort| agent.relearn(observe, abort)).0.unwrap();
+    assert_eq!(agent.policy().delta(), before);
+    assert_eq!(agent.cards().len(), 2);
+
+    events!(|observe, abort| agent.forget(2, observe, abort)).0.unwrap();
+    assert_eq!(recall(&mut agent, "Where do I live?").0, "In Ghent.");
+    assert_eq!(agent.cards().iter().map(|c| c.id).collect::<Vec<_>>(), [0, 1]);
+    assert!(agent.state().superseded.is_empty());
+}

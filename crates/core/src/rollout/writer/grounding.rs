@@ -77,6 +77,11 @@ impl Said {
     }
 }
 
+/// Whether a new card takes an old one's place: the same question, another answer.
+pub(crate) fn supersedes(new: &Card, old: &Card) -> bool {
+    words(&new.question) == words(&old.question) && words(&new.answer) != words(&old.answer)
+}
+
 /// What [`review`] came to.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Reviewed {
