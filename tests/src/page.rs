@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use tmem_fetch::Fingerprint;
 use xtask::server::{Server, ServerOptions};
 
@@ -55,6 +55,50 @@ impl Page {
     /// There is no such part.
     pub fn click(&mut self, part: &str) -> Result<()> {
         self.browser.click(&selector(part))
+    }
+
+    /// Waits until the page is ready for the next thing to say: the model is loaded and nothing is being done.
+    ///
+    /// # Errors
+    /// As [`Browser::wait_for`], and at once where the page reports a failure.
+    pub fn wait_until_ready(&mut self, limit: Duration) -> Result<()> {
+        let (ready, failure) = (element("settings"), element("failure"));
+        let condition = format!("({ready} && !{ready}.disabled) || {failure}");
+        self.browser.wait_for("the page to be ready", &condition, limit)?;
+        let failed: Option<String> = self.browser.evaluate(&format!("{failure}?.textContent"))?;
+        failed.map_or(Ok(()), |text| bail!("the page reports a failure: {text}"))
+    }
+
+    /// Says something and returns the answers: with the fast weights, and the frozen twin's.
+    ///
+    /// # Errors
+    /// As [`wait_until_ready`](Self::wait_until_ready).
+    pub fn say(&mut self, text: &str, limit: Duration) -> Result<(String, String)> {
+        self.browser.type_text(&selector("say"), text)?;
+        self.click("send")?;
+        self.wait_until_ready(limit)?;
+        Ok((self.last_answer("answer")?, self.last_answer("twin")?))
+    }
+
+    /// Changes numbers in the settings drawer, by the names in its fields' `data-testid`, and waits until they hold.
+    ///
+    /// # Errors
+    /// There is no such setting, or as [`wait_until_ready`](Self::wait_until_ready).
+    pub fn set(&mut self, settings: &[(&str, f64)], limit: Duration) -> Result<()> {
+        self.click("settings")?;
+        for (name, value) in settings {
+            let field = element(&format!("set-{name}"));
+            let events = "e.dispatchEvent(new Event('input')); e.dispatchEvent(new Event('change'))";
+            self.browser.execute(&format!("(e => {{ e.value = {value}; {events}; }})({field})"))?;
+        }
+        self.click("settings-save")?;
+        self.wait_until_ready(limit)
+    }
+
+    fn last_answer(&mut self, part: &str) -> Result<String> {
+        let text =
+            format!("[...document.querySelectorAll('[data-testid={part}] [data-testid=text]')].at(-1).textContent");
+        self.browser.evaluate(&text)
     }
 
     /// The requests so far that left the page's origin; there must be none.

@@ -1,12 +1,23 @@
-//! The page, before anybody speaks: it starts, opens the GPU from its worker, and fits narrow screens.
+//! The page, before anybody speaks: it starts, opens the GPU from its worker, fits narrow screens, and says clearly what
+//! is wrong with a model.
 
-use std::time::Duration;
+use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::Result;
-use tmem_fetch::ensure_model;
+use tmem_fetch::{DEFAULT_MODEL, ensure_model};
 use tmem_tests::{browser::ColorScheme, page::Page};
 
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// The default model with one bit turned in the middle of a weight.
+fn broken_model(folder: &tempfile::TempDir) -> Result<PathBuf> {
+    let mut bytes = fs::read(ensure_model(None)?)?;
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    let path = folder.path().join(DEFAULT_MODEL.file);
+    fs::write(&path, bytes)?;
+    Ok(path)
+}
 
 #[test]
 fn the_worker_opens_the_gpu_and_the_page_fits_a_phone_in_chromium() -> Result<()> {
@@ -24,5 +35,14 @@ fn the_worker_opens_the_gpu_and_the_page_fits_a_phone_in_chromium() -> Result<()
     assert_ne!(background(ColorScheme::Dark)?, background(ColorScheme::Light)?);
     assert_eq!(page.browser.errors(), [""; 0]);
     assert_eq!(page.foreign_requests(), [""; 0]);
+    Ok(())
+}
+
+#[test]
+fn a_corrupted_model_is_refused_in_chromium() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut page = Page::open(broken_model(&folder)?, Some(DEFAULT_MODEL.fingerprint))?;
+    page.wait_for_text("failure", "model could not be loaded", LIMIT)?;
+    assert!(page.text("failure")?.contains("SHA-256"));
     Ok(())
 }
