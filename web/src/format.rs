@@ -47,6 +47,15 @@ pub fn short_hash(hash: &str) -> &str {
     hash.get(..8).unwrap_or(hash)
 }
 
+/// A clause as a sentence of its own.
+pub fn sentence(clause: &str) -> String {
+    let mut letters = clause.chars();
+    match letters.next() {
+        Some(first) => format!("{}{}.", first.to_uppercase(), letters.as_str()),
+        None => String::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +87,12 @@ mod tests {
         assert_eq!(seconds_left(0, 100, 1.0), None);
         assert_eq!(seconds_left(25, 100, 0.1), None);
         assert_eq!(seconds_left(100, 100, 1.0), None);
+    }
+
+    #[test]
+    fn clauses_become_sentences() {
+        assert_eq!(sentence("stopped; nothing was changed"), "Stopped; nothing was changed.");
+        assert_eq!(sentence(""), "");
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl Page {
         // Neither assignment can fail: both objects are ordinary and extensible.
         let _ = js_sys::Reflect::set(&window(), &"tmem".into(), &object);
         Effect::new(move |_| {
-            let text = summary.with(|summary| serde_json::to_string(summary)).unwrap_or_default();
+            let text = summary.with(serde_json::to_string).unwrap_or_default();
             if let Ok(value) = js_sys::JSON::parse(&text) {
                 let _ = js_sys::Reflect::set(&object, &"state".into(), &value);
             }

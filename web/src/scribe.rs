@@ -7,6 +7,7 @@ use tmem_core::card::Card;
 use tmem_core::fast::{SiteNorm, WriteOutcome, WriteReport};
 use tmem_core::rollout::{self, Event, Speaker, Warning};
 
+use crate::format::sentence;
 use crate::log::{Answer, Content, Entry, Log, WriteSummary};
 use crate::protocol::{Activity, News};
 
@@ -237,13 +238,4 @@ impl Scribe {
 
 fn doing(activity: Activity) -> News {
     News::Doing { activity }
-}
-
-/// A clause as a sentence of its own.
-fn sentence(clause: &str) -> String {
-    let mut letters = clause.chars();
-    match letters.next() {
-        Some(first) => format!("{}{}.", first.to_uppercase(), letters.as_str()),
-        None => String::new(),
-    }
 }

@@ -4,6 +4,9 @@
 //! kernel bound to its buffers, made by the launchers in [`ops`]) and [`Commands`] (recorded and submitted work).
 //! The same code runs natively (Vulkan, Metal, DX12) and in the browser (WebGPU).
 
+// In the browser wgpu's handles stay on one thread; the same `Arc` natively shares them between threads.
+#![cfg_attr(target_arch = "wasm32", allow(clippy::arc_with_non_send_sync))]
+
 mod commands;
 mod context;
 mod error;

@@ -19,18 +19,17 @@ pub(crate) fn Announcer() -> impl IntoView {
     });
     let said = Memo::new(move |before: Option<&String>| {
         let answer = answer.get();
-        let text = match activity.get() {
+        match activity.get() {
             Some(Activity::Writing) => "Writing flashcards.".to_owned(),
             Some(Activity::Training) => "Training the fast weights.".to_owned(),
             Some(Activity::Replaying) => "Replaying the link.".to_owned(),
-            Some(Activity::Answering | Activity::Working) => return before.cloned().unwrap_or_default(),
+            Some(Activity::Answering | Activity::Working) => before.cloned().unwrap_or_default(),
             None => match answer {
                 Some((answer, Some(twin))) => format!("Answer: {answer}. The frozen twin says: {twin}"),
                 Some((answer, None)) => format!("Answer: {answer}"),
                 None => String::new(),
             },
-        };
-        text
+        }
     });
     view! { <p class="visually-hidden" aria-live="polite" data-testid="announcer">{move || said.get()}</p> }
 }

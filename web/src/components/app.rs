@@ -27,7 +27,7 @@ pub(crate) fn App() -> impl IntoView {
         page.state.with(|s| {
             let model = s.model.as_ref().map(|model| model.name.clone());
             let device = s.device.as_ref().map(|device| match device.software {
-                true => format!("{} (software: slow)", device.name),
+                true => format!("{} (software, slow)", device.name),
                 false => device.name.clone(),
             });
             [model, device].into_iter().flatten().collect::<Vec<_>>().join(" on ")

@@ -37,10 +37,13 @@ pub(crate) fn Composer() -> impl IntoView {
     Effect::new(move |before: Option<bool>| {
         let now = can_speak.get();
         let nowhere = document().active_element().is_none_or(|element| element.tag_name() == "BODY");
-        if now && before == Some(false) && nowhere {
-            if let Some(field) = field.get_untracked() {
-                let _ = field.focus();
-            }
+        if now
+            && before == Some(false)
+            && nowhere
+            && let Some(field) = field.get_untracked()
+        {
+            // Without focus the person clicks; nothing is lost.
+            let _ = field.focus();
         }
         now
     });

@@ -3,6 +3,7 @@
 use leptos::html;
 use leptos::prelude::*;
 use tmem_core::fast::WriteOutcome;
+use web_sys::{ScrollIntoViewOptions, ScrollLogicalPosition};
 
 use super::answer::AnswerView;
 use super::welcome::Welcome;
@@ -18,10 +19,17 @@ pub(crate) fn Conversation() -> impl IntoView {
     let scroll = NodeRef::<html::Div>::new();
     follow(page, scroll);
     view! {
-        <div class="scroll" node_ref=scroll tabindex="-1" data-testid="conversation">
+        <div
+            class="scroll"
+            role="region"
+            aria-label="Conversation"
+            tabindex="0"
+            node_ref=scroll
+            data-testid="conversation"
+        >
             <div class="measure">
                 <Welcome />
-                <ol class="log" aria-label="Conversation">
+                <ol class="log">
                     <For each=move || ids.get() key=|id| *id let(id)>
                         <Line id />
                     </For>
@@ -41,9 +49,17 @@ fn follow(page: Page, scroll: NodeRef<html::Div>) {
     Effect::new(move |before: Option<usize>| {
         let (lines, _) = length.get();
         let Some(element) = scroll.get() else { return lines };
+        // On narrow screens the whole page scrolls, and where the reader is says nothing.
+        let scrolls = element.scroll_height() > element.client_height();
         let distance = element.scroll_height() - element.scroll_top() - element.client_height();
-        if distance < NEAR || before != Some(lines) {
-            request_animation_frame(move || element.set_scroll_top(element.scroll_height()));
+        if before != Some(lines) || (scrolls && distance < NEAR) {
+            request_animation_frame(move || {
+                if let Ok(Some(line)) = element.query_selector(".log > li:last-child") {
+                    let options = ScrollIntoViewOptions::new();
+                    options.set_block(ScrollLogicalPosition::Nearest);
+                    line.scroll_into_view_with_scroll_into_view_options(&options);
+                }
+            });
         }
         lines
     });

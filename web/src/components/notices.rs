@@ -47,10 +47,7 @@ fn FailureNotice(failure: Failure, down: bool) -> impl IntoView {
         Cause::Other => "That did not work",
     };
     let advice = match failure.cause {
-        Cause::NoWebGpu => {
-            "tmem runs its model on your GPU through WebGPU. Use a current Chrome, Edge, Safari or Firefox, and switch \
-             on hardware acceleration in its settings."
-        }
+        Cause::NoWebGpu => "tmem runs its model on your GPU through WebGPU, which is not to be had here.",
         Cause::DeviceLost => {
             "The driver was reset or the tab was suspended. Your conversation is safe: load the model again."
         }

@@ -81,6 +81,8 @@ pub(crate) fn SettingsDrawer() -> impl IntoView {
                         options=&[("adamw", "AdamW"), ("sgd", "SGD")]
                         get=|s| match s.fast.optimizer { OptimizerKind::Sgd => "sgd", OptimizerKind::Adamw => "adamw" }
                         set=|s, v| s.fast.optimizer = if v == "sgd" { OptimizerKind::Sgd } else { OptimizerKind::Adamw } />
+                    <Number draft label="Pairs of question and answer in one training step" min=1.0 max=64.0 step="1"
+                        get=|s| s.fast.batch as f64 set=|s, v| s.fast.batch = v as usize name="batch" />
                     <Number draft label="Learning rate" min=0.0 max=1.0 step="any"
                         get=|s| s.fast.learning_rate.into() set=|s, v| s.fast.learning_rate = v as f32 name="learning-rate" />
                     <Number draft label="Weight of the KL anchor (0: none)" min=0.0 max=100.0 step="any"

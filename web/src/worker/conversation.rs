@@ -11,6 +11,7 @@ use tmem_core::rollout::{Agent, AgentError, AgentSnapshot, Event};
 use tmem_gpu::Gpu;
 
 use super::reporter::Reporter;
+use crate::format::sentence;
 use crate::log::Log;
 use crate::protocol::{Activity, CardState, Failure, News, Status};
 use crate::saved::Saved;
@@ -152,6 +153,11 @@ impl<P: Policy> Conversation<P> {
         self.scribe.end_run();
         let checked = match result {
             Ok(()) => self.check_cards(run).await,
+            // The person asked for it: that is news, not a failure.
+            Err(stopped @ AgentError::Aborted) => {
+                self.reporter.send(run, News::Notice { text: sentence(&stopped.to_string()) });
+                Ok(())
+            }
             Err(error) => Err(error),
         };
         let status = self.status()?;

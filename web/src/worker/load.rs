@@ -43,9 +43,10 @@ impl Loading<'_> {
         let gpu = Gpu::request(&GpuOptions::default()).await?;
         let info = gpu.info();
         let name = [&info.name, &info.driver, &info.driver_info].into_iter().find(|name| !name.is_empty());
+        let software = gpu.kind() == AdapterKind::Cpu;
         let device = Device {
-            name: name.cloned().unwrap_or_else(|| "this GPU".to_owned()),
-            software: gpu.kind() == AdapterKind::Cpu,
+            name: name.map_or(if software { "a software adapter" } else { "this GPU" }, String::as_str).to_owned(),
+            software,
             buffer_limit: gpu.limits().max_storage_buffer_binding_size,
         };
         self.reporter.send(self.run, News::Device(device));
@@ -78,7 +79,7 @@ impl Loading<'_> {
             let Ok(file) = file.dyn_into::<File>() else {
                 return Err(Failure::new(Cause::Model, "No file came with the command: drop it again."));
             };
-            let model = self.from_file(gpu, &file, Phase::File).await?;
+            let model = self.read_file(gpu, &file, Phase::File).await?;
             return Ok(Some(Loaded { model, name: without_ending(&file.name()) }));
         }
         let offered = model_file::offered().await;
@@ -87,7 +88,7 @@ impl Loading<'_> {
             // Without a server the model that was kept is still a model.
             && offered.as_ref().map_or(true, |manifest| manifest.sha256 == note.sha256)
         {
-            match self.from_file(gpu, &file, Phase::Store).await {
+            match self.read_file(gpu, &file, Phase::Store).await {
                 Ok(model) if model.sha256 == note.sha256 => {
                     return Ok(Some(Loaded { model, name: without_ending(&note.file) }));
                 }
@@ -108,7 +109,7 @@ impl Loading<'_> {
         Ok(Some(Loaded { model, name: without_ending(&manifest.file) }))
     }
 
-    async fn from_file(&self, gpu: &Gpu, file: &File, phase: Phase) -> Result<Model, Failure> {
+    async fn read_file(&self, gpu: &Gpu, file: &File, phase: Phase) -> Result<Model, Failure> {
         let total = file.size() as u64;
         let (mut gauge, mut loader) = (self.gauge(gpu, total), ModelLoader::new(gpu));
         let mut done = 0;
