@@ -76,7 +76,7 @@ impl Engine {
         Ok(all)
     }
 
-    /// Logits after the last token of each prompt, [prompts][vocab].
+    /// Logits after the last token of each prompt, one row of the vocabulary a prompt.
     ///
     /// # Errors
     /// A prompt that is too long, or a failure of the GPU.
