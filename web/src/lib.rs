@@ -1,6 +1,6 @@
 //! The tmem page: a person talks to a small model that learns mid-conversation on their own GPU.
 //!
-//! One WebAssembly module with two entries. The *page* ([`page`]) draws and listens; the *worker* ([`worker`]) owns the
+//! One WebAssembly module with two entries. The *page* draws and listens; the *worker* owns the
 //! GPU, the model and the agent, so that the page never freezes. They talk through [`protocol`]. What the page shows is
 //! a value, [`state::PageState`], and a function of the reports that have arrived; it has no browser in it and is tested
 //! natively.

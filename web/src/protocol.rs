@@ -192,8 +192,6 @@ pub struct Device {
     pub name: String,
     /// Whether it emulates a GPU on the processor.
     pub software: bool,
-    /// Most bytes of one buffer.
-    pub buffer_limit: u64,
 }
 
 /// One kernel's self-test.

@@ -59,11 +59,6 @@ impl Scribe {
         self.norms = norms;
     }
 
-    /// Starts an empty log.
-    pub fn clear(&mut self) {
-        *self = Self { norms: std::mem::take(&mut self.norms), ..Self::default() };
-    }
-
     /// The run is over: nothing is on its way any more.
     pub fn end_run(&mut self) {
         self.turn = None;

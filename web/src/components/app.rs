@@ -13,8 +13,10 @@ use super::notices::Notices;
 use super::replay::Replay;
 use super::settings::SettingsDrawer;
 use super::training::Training;
+use crate::format;
 use crate::page::Page;
 use crate::protocol::{Action, ModelSource};
+use crate::state::PageState;
 
 /// The whole page.
 #[component]
@@ -23,20 +25,12 @@ pub(crate) fn App() -> impl IntoView {
     provide_context(page);
     page.send(Action::Load { source: first_source() });
     accept_drops(page);
-    let place = Memo::new(move |_| {
-        page.state.with(|s| {
-            let model = s.model.as_ref().map(|model| model.name.clone());
-            let device = s.device.as_ref().map(|device| match device.software {
-                true => format!("{} (software, slow)", device.name),
-                false => device.name.clone(),
-            });
-            [model, device].into_iter().flatten().collect::<Vec<_>>().join(" on ")
-        })
-    });
+    let place = Memo::new(move |_| page.state.with(place));
+    let details = Memo::new(move |_| page.state.with(details));
     view! {
         <header class="top">
             <h1 class="wordmark">"tmem"</h1>
-            <p class="where" data-testid="where">{move || place.get()}</p>
+            <p class="where" data-testid="where" title=move || details.get()>{move || place.get()}</p>
             <SettingsDrawer />
         </header>
         <div class="frame">
@@ -59,6 +53,35 @@ pub(crate) fn App() -> impl IntoView {
         </div>
         <Announcer />
     }
+}
+
+/// Which model runs where, and whether its kernels were found right.
+fn place(state: &PageState) -> String {
+    let model = state.model.as_ref().map(|model| model.name.clone());
+    let device = state.device.as_ref().map(|device| match device.software {
+        true => format!("{} (software, slow)", device.name),
+        false => device.name.clone(),
+    });
+    let place = [model, device].into_iter().flatten().collect::<Vec<_>>().join(" on ");
+    match (state.checks.len(), state.wrong_kernels().len()) {
+        (0, _) => place,
+        (all, 0) => format!("{place} · {all} kernels checked"),
+        (all, wrong) => format!("{place} · {wrong} of {all} kernels wrong"),
+    }
+}
+
+/// The same for the curious.
+fn details(state: &PageState) -> String {
+    let Some(model) = &state.model else { return String::new() };
+    let memory = state.status.as_ref().map_or(0, |status| status.gpu_bytes);
+    format!(
+        "{} layers, {} adapted sites, context of {} tokens, {} of GPU memory, SHA-256 {}",
+        model.layers,
+        model.sites,
+        model.context_length,
+        format::bytes(memory),
+        model.sha256
+    )
 }
 
 /// On a visitor's own machine the model is taken without asking; elsewhere only what is kept already.

@@ -47,7 +47,6 @@ impl Loading<'_> {
         let device = Device {
             name: name.map_or(if software { "a software adapter" } else { "this GPU" }, String::as_str).to_owned(),
             software,
-            buffer_limit: gpu.limits().max_storage_buffer_binding_size,
         };
         self.reporter.send(self.run, News::Device(device));
         self.self_test(&gpu).await?;
