@@ -29,9 +29,9 @@ pub(crate) struct Shared<'a> {
 pub(crate) struct ForwardPlan {
     gpu: Gpu,
     pub(crate) max_rows: usize,
-    /// The batch, [max_rows] of [`Row`].
+    /// The batch, \[max_rows\] of [`Row`].
     pub(crate) rows: Buffer,
-    /// The sequences that rows point at, [max_sequences] of [`Sequence`].
+    /// The sequences that rows point at, \[max_sequences\] of [`Sequence`].
     pub(crate) sequences: Buffer,
     /// Number of rows (uniform).
     pub(crate) count: Buffer,

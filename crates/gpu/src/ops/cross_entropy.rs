@@ -10,13 +10,13 @@ pub(super) const SHADER: Shader = shader!("cross_entropy", include "reduction", 
 pub struct CrossEntropy<'a> {
     /// Logits, [rows, vocab]; overwritten by their gradient.
     pub logits: &'a Buffer,
-    /// Token ids (u32), [rows].
+    /// Token ids (u32), \[rows\].
     pub targets: &'a Buffer,
-    /// Factor on each row's loss and gradient, [rows].
+    /// Factor on each row's loss and gradient, \[rows\].
     pub weights: &'a Buffer,
-    /// Output, [rows]: weight times −ln p(target), in nats.
+    /// Output, \[rows\]: weight times −ln p(target), in nats.
     pub loss: &'a Buffer,
-    /// Output, [rows]: p(target), whether or not the row counts.
+    /// Output, \[rows\]: p(target), whether or not the row counts.
     pub probability: &'a Buffer,
     /// Length of a row.
     pub vocab: usize,

@@ -22,7 +22,7 @@ pub struct Embed<'a> {
     pub x: &'a Buffer,
 }
 
-/// x[r] = embedding of the token of row r. A token beyond the vocabulary reads the last entry.
+/// `x[r]` = embedding of the token of row r. A token beyond the vocabulary reads the last entry.
 ///
 /// # Errors
 /// A buffer too small for one row, or a failure of the device.

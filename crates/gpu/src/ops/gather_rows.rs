@@ -5,7 +5,7 @@ use crate::{Buffer, Dispatch, Gpu, Grid, Result, Shader, shader};
 
 pub(super) const SHADER: Shader = shader!("gather_rows");
 
-/// y[r] = x[indices\[r]]: `x` [*, `dim`], `indices` [rows] of u32, `y` [rows, `dim`].
+/// `y[r] = x[indices[r]]`: `x` of any number of rows of `dim`, `indices` \[rows\] of u32, `y` as many rows of `dim`.
 ///
 /// # Errors
 /// A buffer too small for one row, or a failure of the device.

@@ -5,7 +5,7 @@ use crate::{Buffer, Dispatch, Gpu, Grid, Result, Shader, shader};
 
 pub(super) const SHADER: Shader = shader!("gradient_norm", include "reduction");
 
-/// norm = (Σ g² over the finite elements of `gradient` [length], number of elements that are not finite), as f32.
+/// norm = (Σ g² over the finite elements of `gradient` \[length\], number of elements that are not finite), as f32.
 ///
 /// # Errors
 /// A buffer too small, or a failure of the device.

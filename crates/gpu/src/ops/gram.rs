@@ -10,7 +10,7 @@ pub(super) const SHADER: Shader = shader!("gram");
 pub struct Gram<'a> {
     /// B of all slots, slot s ≥ 1 from element (s − 1) · `slot_stride` on.
     pub b: &'a Buffer,
-    /// [sites] pairs of u32: offset in a slot, outputs.
+    /// \[sites\] pairs of u32: offset in a slot, outputs.
     pub sites: &'a Buffer,
     /// Output, [sites, rank, rank].
     pub gram: &'a Buffer,

@@ -12,9 +12,9 @@ pub struct KlDivergence<'a> {
     pub logits: &'a Buffer,
     /// Log-probabilities of the base model, [rows, vocab], as [`log_softmax`](super::log_softmax) makes them.
     pub base: &'a Buffer,
-    /// Factor on each row's loss and gradient, [rows].
+    /// Factor on each row's loss and gradient, \[rows\].
     pub weights: &'a Buffer,
-    /// Output, [rows]: weight times KL(base ‖ current), in nats.
+    /// Output, \[rows\]: weight times KL(base ‖ current), in nats.
     pub loss: &'a Buffer,
     /// Length of a row.
     pub vocab: usize,

@@ -72,7 +72,7 @@ impl OptimizerStep {
 /// What both optimizers work on.
 #[derive(Debug, Clone, Copy)]
 pub struct OptimizerBuffers<'a> {
-    /// Gradient, [length].
+    /// Gradient, \[length\].
     pub gradient: &'a Buffer,
     /// Parameters; `length` elements from the step's offset on are changed.
     pub parameters: &'a Buffer,
@@ -100,7 +100,7 @@ impl OptimizerBuffers<'_> {
     }
 }
 
-/// One step of AdamW with the moments `m` and `v` [length], zero before the first step.
+/// One step of AdamW with the moments `m` and `v` \[length\], zero before the first step.
 ///
 /// # Errors
 /// Buffers too small, more parameters than one launch covers, or a failure of the device.

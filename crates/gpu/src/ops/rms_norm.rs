@@ -10,7 +10,7 @@ pub(super) const SHADER: Shader = shader!("rms_norm");
 pub struct RmsNorm<'a> {
     /// Input, [rows, dim].
     pub x: &'a Buffer,
-    /// Gain, [dim].
+    /// Gain, \[dim\].
     pub weight: &'a Buffer,
     /// Output, [rows, dim]; must not be `x`.
     pub y: &'a Buffer,

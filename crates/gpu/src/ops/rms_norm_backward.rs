@@ -10,7 +10,7 @@ pub(super) const SHADER: Shader = shader!("rms_norm_backward", include "reductio
 pub struct RmsNormBackward<'a> {
     /// The forward input, [rows, dim].
     pub x: &'a Buffer,
-    /// Gain, [dim].
+    /// Gain, \[dim\].
     pub weight: &'a Buffer,
     /// Gradient of the forward output, [rows, dim].
     pub dy: &'a Buffer,

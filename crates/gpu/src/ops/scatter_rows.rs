@@ -10,7 +10,7 @@ pub(super) const SHADER: Shader = shader!("scatter_rows");
 pub struct ScatterRows<'a> {
     /// What is added, [rows, dim].
     pub dy: &'a Buffer,
-    /// Where to (u32), [rows]; no two alike.
+    /// Where to (u32), \[rows\]; no two alike.
     pub indices: &'a Buffer,
     /// Added to, [any, dim].
     pub dx: &'a Buffer,

@@ -30,14 +30,14 @@ impl LoraUp {
     }
 }
 
-/// du [rows, rank] of one site: `gates` [rows], `dy` [rows, outputs], `b` [outputs, rank].
+/// du [rows, rank] of one site: `gates` \[rows\], `dy` [rows, outputs], `b` [outputs, rank].
 pub(crate) fn lora_backward_u(gates: &[f64], dy: &[f32], b: &[f32], rank: usize) -> Vec<f64> {
     let outputs = b.len() / rank;
     let product = super::matmul_transposed(dy, b, outputs, rank, outputs, 0);
     product.iter().enumerate().map(|(i, v)| gates[i / rank] * v).collect()
 }
 
-/// dB [outputs, rank] of one site: `gates` [rows], `dy` [rows, outputs], `u` [rows, rank].
+/// dB [outputs, rank] of one site: `gates` \[rows\], `dy` [rows, outputs], `u` [rows, rank].
 pub(crate) fn lora_backward_b(gates: &[f64], dy: &[f32], u: &[f32], rank: usize) -> Vec<f64> {
     let outputs = dy.len() / gates.len();
     let term = |t: usize, n: usize, j: usize| gates[t] * f64::from(dy[t * outputs + n]) * f64::from(u[t * rank + j]);
