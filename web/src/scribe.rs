@@ -168,7 +168,7 @@ impl Scribe {
     }
 
     fn cards(&mut self, cards: Vec<Card>, dropped: usize, now: f64) -> Vec<News> {
-        let summary = WriteSummary { cards, dropped, ..WriteSummary::default() };
+        let summary = WriteSummary { count: cards.len(), cards, dropped, ..WriteSummary::default() };
         if summary.cards.is_empty() {
             // `NothingWritten` follows and makes the line.
             return Vec::new();
@@ -179,18 +179,23 @@ impl Scribe {
     }
 
     fn learning(&mut self, cards: usize, from_zero: bool, now: f64) -> Vec<News> {
-        let mut news = vec![doing(Activity::Training)];
-        // Retraining takes several writes; they are one line.
-        if self.write.is_none() {
-            let summary = WriteSummary { retrained: from_zero, ..WriteSummary::default() };
-            let id = self.next_id();
-            self.write = Some(OpenWrite { id, began: now, summary: summary.clone() });
-            news.push(self.put(id, Content::Write(Box::new(summary))));
+        let news = doing(Activity::Training);
+        // The cards of an ordinary write have made their line already.
+        if !from_zero {
+            return vec![news];
         }
-        if let Some(write) = &mut self.write {
-            write.summary.count += cards;
-        }
-        news
+        let mut write = match self.write.take() {
+            // Retraining takes several writes; they are one line.
+            Some(write) => write,
+            None => {
+                let summary = WriteSummary { retrained: true, ..WriteSummary::default() };
+                OpenWrite { id: self.next_id(), began: now, summary }
+            }
+        };
+        write.summary.count += cards;
+        let line = self.put(write.id, Content::Write(Box::new(write.summary.clone())));
+        self.write = Some(write);
+        vec![news, line]
     }
 
     fn trained(&mut self, report: WriteReport, now: f64) -> Vec<News> {

@@ -81,7 +81,7 @@ fn writing_and_retraining_are_lines_of_their_own() {
     agent.clear_context(&mut |event| drop(scribe.observe(event, 3.0)));
     assert_eq!(kinds(scribe.log()), ["turn", "write", "cleared"]);
     let Content::Write(summary) = &scribe.log().entries()[1].content else { panic!("no write") };
-    assert_eq!(summary.cards[0].answer, "Biscuit");
+    assert_eq!((summary.count, summary.cards[0].answer.as_str()), (1, "Biscuit"));
     assert_eq!(summary.outcome, Some(WriteOutcome::Completed));
     assert!(!summary.losses.is_empty());
 

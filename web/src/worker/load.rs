@@ -45,7 +45,7 @@ impl Loading<'_> {
         let name = [&info.name, &info.driver, &info.driver_info].into_iter().find(|name| !name.is_empty());
         let software = gpu.kind() == AdapterKind::Cpu;
         let device = Device {
-            name: name.map_or(if software { "a software adapter" } else { "this GPU" }, String::as_str).to_owned(),
+            name: name.map_or(if software { "an emulated GPU" } else { "this GPU" }, String::as_str).to_owned(),
             software,
         };
         self.reporter.send(self.run, News::Device(device));
