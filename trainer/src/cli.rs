@@ -127,6 +127,9 @@ pub(crate) struct InspectArguments {
     /// Print everything as JSON
     #[arg(long)]
     pub(crate) json: bool,
+    /// Also run every kernel against its twin on the processor
+    #[arg(long)]
+    pub(crate) self_test: bool,
 }
 
 #[derive(Debug, Args)]

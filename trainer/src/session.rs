@@ -24,14 +24,16 @@ const CHUNK: usize = 4 << 20;
 pub(crate) struct Session {
     pub(crate) agent: Agent<Engine>,
     pub(crate) abort: Abort,
-    pub(crate) took: LoadTimes,
+    pub(crate) took: Start,
     /// The preset that the settings began from, where that is known.
     pub(crate) preset: Option<String>,
 }
 
-/// How long the start took.
+/// What the start took.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct LoadTimes {
+pub(crate) struct Start {
+    /// Size of the model file.
+    pub(crate) file_bytes: u64,
     /// Reading the file and putting it on the GPU.
     pub(crate) model: Duration,
     /// Plans, caches, and the decomposition of every adapted weight.
@@ -49,14 +51,16 @@ impl Session {
     pub(crate) async fn with_settings(common: &Common, settings: Settings) -> Result<Self> {
         let abort = on_interrupt()?;
         let gpu = open_gpu(common).await?;
+        let path = tmem_fetch::ensure_model(common.model.as_deref())?;
+        let name = path.display();
         let began = Instant::now();
-        let model = load_model(&gpu, common, &abort)?;
+        let (model, file_bytes) = load_model(&gpu, &path, &abort).with_context(|| format!("cannot load {name}"))?;
         gpu.finish().await?;
         let loaded = began.elapsed();
         let spinner = spinner("Decomposing the adapted weights");
         let began = Instant::now();
         let engine = Engine::new(&gpu, model, &settings).await?;
-        let took = LoadTimes { model: loaded, engine: began.elapsed() };
+        let took = Start { file_bytes, model: loaded, engine: began.elapsed() };
         spinner.finish_and_clear();
         Ok(Self { agent: Agent::new(engine, settings), abort, took, preset: None })
     }
@@ -68,15 +72,11 @@ pub(crate) async fn open_gpu(common: &Common) -> Result<Gpu> {
     Ok(Gpu::request(&options).await?)
 }
 
-/// Reads the model in chunks; it is never held whole in memory.
-fn load_model(gpu: &Gpu, common: &Common, abort: &Abort) -> Result<Model> {
-    let path = tmem_fetch::ensure_model(common.model.as_deref())?;
-    stream_model(gpu, &path, abort).with_context(|| format!("cannot load {}", path.display()))
-}
-
-fn stream_model(gpu: &Gpu, path: &Path, abort: &Abort) -> Result<Model> {
+/// Reads the model in chunks; it is never held whole in memory. Also returns the size of the file.
+fn load_model(gpu: &Gpu, path: &Path, abort: &Abort) -> Result<(Model, u64)> {
     let mut file = File::open(path)?;
-    let bar = ProgressBar::new(file.metadata()?.len()).with_style(style("{bytes}/{total_bytes} {eta}"));
+    let bytes = file.metadata()?.len();
+    let bar = ProgressBar::new(bytes).with_style(style("{bytes}/{total_bytes} {eta}"));
     bar.set_message("Loading the model");
     let mut loader = ModelLoader::new(gpu);
     let mut chunk = vec![0; CHUNK];
@@ -93,7 +93,7 @@ fn stream_model(gpu: &Gpu, path: &Path, abort: &Abort) -> Result<Model> {
     }
     let model = loader.finish()?;
     bar.finish_and_clear();
-    Ok(model)
+    Ok((model, bytes))
 }
 
 /// A bar with its message before it and `figures` behind it; hidden where the standard error is no terminal.

@@ -1,12 +1,12 @@
 //! `trainer inspect`: the adapter, what it runs, the memory needed, and the spectrum of every adapted weight.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::Serialize;
-use tmem_core::engine::{Engine, SiteInfo};
-use tmem_gpu::{AdapterKind, Gpu};
+use tmem_core::engine::{Engine, MemoryEstimate, SiteInfo};
+use tmem_gpu::{AdapterKind, Gpu, KernelCheck};
 
 use crate::cli::{Common, InspectArguments};
-use crate::session::Session;
+use crate::session::{Session, spinner};
 
 #[derive(Debug, Serialize)]
 struct Inspection {
@@ -14,6 +14,8 @@ struct Inspection {
     model: ModelReport,
     memory: MemoryReport,
     sites: Vec<SiteReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    self_test: Option<Vec<CheckReport>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -53,6 +55,8 @@ struct ModelReport {
 
 #[derive(Debug, Serialize)]
 struct MemoryReport {
+    /// What the model, its cache, its activations and a write need, estimated from their sizes.
+    needed_bytes: NeededReport,
     /// Bytes in GPU buffers with the model loaded and ready to answer.
     ready_bytes: u64,
     /// The most bytes there were on the way there.
@@ -66,6 +70,15 @@ struct MemoryReport {
 }
 
 #[derive(Debug, Serialize)]
+struct NeededReport {
+    weights: u64,
+    cache: u64,
+    activations: u64,
+    training: u64,
+    all: u64,
+}
+
+#[derive(Debug, Serialize)]
 struct SiteReport {
     layer: usize,
     projection: &'static str,
@@ -75,23 +88,57 @@ struct SiteReport {
     weight_norm: f32,
 }
 
+#[derive(Debug, Serialize)]
+struct CheckReport {
+    kernel: &'static str,
+    passed: bool,
+    /// Relative root mean square error, and what is allowed; an error that is not finite is absent.
+    error: f64,
+    tolerance: f64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    message: String,
+}
+
 /// Runs the command.
 pub(crate) async fn run(common: &Common, arguments: &InspectArguments) -> Result<()> {
     let session = Session::open(common).await?;
     let engine = session.agent.policy();
     let gpu = engine.gpu();
+    let self_test = if arguments.self_test { Some(self_test(gpu).await?) } else { None };
     let inspection = Inspection {
         adapter: adapter(gpu),
         model: model(engine),
-        memory: memory(engine),
+        memory: memory(engine, session.took.file_bytes)?,
         sites: engine.sites().iter().map(site).collect(),
+        self_test,
     };
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&inspection)?);
     } else {
         print(&inspection);
     }
+    let failed: Vec<&str> = inspection.self_test.iter().flatten().filter(|c| !c.passed).map(|c| c.kernel).collect();
+    if !failed.is_empty() {
+        bail!(
+            "these kernels compute wrongly on this device: {}; update its driver or use another --adapter",
+            failed.join(", ")
+        );
+    }
     Ok(())
+}
+
+async fn self_test(gpu: &Gpu) -> Result<Vec<CheckReport>> {
+    let running = spinner("Checking every kernel");
+    let checks = tmem_gpu::self_test(gpu, &mut |check| running.set_message(check.name)).await?;
+    running.finish_and_clear();
+    let report = |check: KernelCheck| CheckReport {
+        kernel: check.name,
+        passed: check.passed,
+        error: check.error,
+        tolerance: check.tolerance,
+        message: check.message,
+    };
+    Ok(checks.into_iter().map(report).collect())
 }
 
 fn adapter(gpu: &Gpu) -> AdapterReport {
@@ -132,15 +179,23 @@ fn model(engine: &Engine) -> ModelReport {
     }
 }
 
-fn memory(engine: &Engine) -> MemoryReport {
+fn memory(engine: &Engine, file_bytes: u64) -> Result<MemoryReport> {
     let (gpu, limits) = (engine.gpu(), engine.gpu().limits());
-    MemoryReport {
+    let needed = MemoryEstimate::new(&engine.model().config, file_bytes, engine.settings())?;
+    Ok(MemoryReport {
+        needed_bytes: NeededReport {
+            weights: needed.weights,
+            cache: needed.cache,
+            activations: needed.activations,
+            training: needed.training,
+            all: needed.total(),
+        },
         ready_bytes: gpu.memory().live(),
         peak_bytes: gpu.memory().peak(),
         largest_buffer_bytes: gpu.memory().largest(),
         largest_binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
         available_bytes: if gpu.kind() == AdapterKind::Cpu { machine_memory() } else { None },
-    }
+    })
 }
 
 /// Free memory of the machine, where the system tells.
@@ -163,7 +218,7 @@ fn site(site: &SiteInfo) -> SiteReport {
 }
 
 fn print(inspection: &Inspection) {
-    let Inspection { adapter, model, memory, sites } = inspection;
+    let Inspection { adapter, model, memory, sites, self_test } = inspection;
     let limits = &adapter.limits;
     println!("adapter   {} ({}, {}, {})", adapter.name, adapter.backend, adapter.device_type, adapter.driver);
     println!("kernels   variants for {} adapters", if adapter.kernels == "cpu" { "software" } else { "hardware" });
@@ -185,8 +240,17 @@ fn print(inspection: &Inspection) {
         || "what is free the driver does not tell".to_owned(),
         |bytes| format!("{} MiB are free", bytes >> 20),
     );
+    let needed = &memory.needed_bytes;
     println!(
-        "memory    {} MiB in use, {} MiB at most while loading; {available}",
+        "memory    {} MiB needed: weights {}, cache {}, activations {}, training {}",
+        needed.all >> 20,
+        needed.weights >> 20,
+        needed.cache >> 20,
+        needed.activations >> 20,
+        needed.training >> 20
+    );
+    println!(
+        "          {} MiB in use before the first write, {} MiB at most while loading; {available}",
         memory.ready_bytes >> 20,
         memory.peak_bytes >> 20
     );
@@ -205,6 +269,13 @@ fn print(inspection: &Inspection) {
             site.orthonormality_error,
             site.residual,
             values.join(" ")
+        );
+    }
+    for check in self_test.iter().flatten() {
+        let verdict = if check.passed { "ok   " } else { "WRONG" };
+        println!(
+            "{verdict} {:40} error {:.1e} of {:.1e} {}",
+            check.kernel, check.error, check.tolerance, check.message
         );
     }
 }
