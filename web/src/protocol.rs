@@ -11,6 +11,9 @@ use tmem_core::settings::Settings;
 
 use crate::log::{Entry, Log};
 
+/// What the fragment of a share link begins with.
+pub const LINK_KEY: &str = "recipe=";
+
 /// From the page to the worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Command {
@@ -153,7 +156,7 @@ pub enum News {
     },
     /// The link asked for.
     Link {
-        /// The fragment, beginning with `r=`.
+        /// The fragment, beginning with `recipe=`.
         fragment: String,
     },
     /// How a replay ended.

@@ -4,7 +4,7 @@ use leptos::prelude::*;
 
 use crate::format;
 use crate::page::Page;
-use crate::protocol::{Action, Replayed};
+use crate::protocol::{Action, LINK_KEY, Replayed};
 
 /// Replays the link in the address, asking first where a conversation would be lost.
 #[component]
@@ -78,7 +78,7 @@ fn Outcome(replayed: Replayed) -> impl IntoView {
 
 fn link_in_address() -> Option<String> {
     let hash = window().location().hash().ok()?;
-    hash.strip_prefix('#').filter(|fragment| fragment.starts_with("r=")).map(str::to_owned)
+    hash.strip_prefix('#').filter(|fragment| fragment.starts_with(LINK_KEY)).map(str::to_owned)
 }
 
 /// Takes the link out of the address, so that a reload does not replay it again.

@@ -1,3 +1,5 @@
+use std::future::Future as _;
+
 use super::*;
 use crate::log::{Content, Entry};
 use crate::protocol::{Action, Command, ModelSource, Phase};
@@ -131,4 +133,20 @@ fn commands_and_reports_survive_the_journey() {
         let text = serde_json::to_string(&report).unwrap();
         assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
     }
+}
+
+#[test]
+fn the_page_knows_a_share_link_by_its_key() {
+    use tmem_core::recipe::{ModelIdentity, Recipe};
+    use tmem_core::rollout::Agent;
+    use tmem_core::rollout::scripted::Scripted;
+    use tmem_core::settings::Settings;
+
+    let mut agent = Agent::new(Scripted::new(|_| String::new()), Settings::small());
+    let model = ModelIdentity { name: "tiny".into(), sha256: "0".repeat(64) };
+    let recipe = Recipe::of(&mut agent, model, None);
+    // The scripted policy never waits, so one poll is enough.
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let std::task::Poll::Ready(recipe) = std::pin::pin!(recipe).poll(&mut context) else { panic!("it waited") };
+    assert!(recipe.unwrap().to_fragment().unwrap().starts_with(crate::protocol::LINK_KEY));
 }
