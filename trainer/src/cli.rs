@@ -61,6 +61,10 @@ pub(crate) enum Command {
     Probe(ProbeArguments),
     /// The adapter, its limits, the memory needed, and the spectrum of every adapted weight
     Inspect(InspectArguments),
+    /// Turn a saved chat into a PEFT adapter that Python can load
+    Export(ExportArguments),
+    /// Turn a PEFT adapter of this model into a saved chat
+    Import(ImportArguments),
     /// Measure speed against the adapter's own matrix product
     Bench(BenchArguments),
 }
@@ -130,6 +134,26 @@ pub(crate) struct InspectArguments {
     /// Also run every kernel against its twin on the processor
     #[arg(long)]
     pub(crate) self_test: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArguments {
+    /// A file that /save wrote
+    #[arg(value_name = "FILE")]
+    pub(crate) saved: PathBuf,
+    /// The folder for adapter_config.json and adapter_model.safetensors; made where it is missing
+    #[arg(value_name = "FOLDER")]
+    pub(crate) folder: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArguments {
+    /// A folder with adapter_config.json and adapter_model.safetensors, and cards.json where there is one
+    #[arg(value_name = "FOLDER")]
+    pub(crate) folder: PathBuf,
+    /// The file to write, for `trainer chat --load`
+    #[arg(value_name = "FILE")]
+    pub(crate) saved: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -1,4 +1,4 @@
-//! The native command line of tmem: chat, replay, probe, inspect, benchmark.
+//! The native command line of tmem: chat, replay, probe, inspect, export and import of adapters, benchmark.
 
 mod cli;
 mod commands;
@@ -27,6 +27,8 @@ fn main() -> ExitCode {
             Command::Replay(arguments) => commands::replay::run(&cli.common, arguments).await,
             Command::Probe(arguments) => commands::probe::run(&cli.common, arguments).await,
             Command::Inspect(arguments) => commands::inspect::run(&cli.common, arguments).await,
+            Command::Export(arguments) => commands::peft::export(&cli.common, arguments).await,
+            Command::Import(arguments) => commands::peft::import(&cli.common, arguments).await,
             Command::Bench(arguments) => commands::bench::run(&cli.common, arguments).await,
         }
     });

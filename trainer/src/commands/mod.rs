@@ -3,5 +3,6 @@
 pub(crate) mod bench;
 pub(crate) mod chat;
 pub(crate) mod inspect;
+pub(crate) mod peft;
 pub(crate) mod probe;
 pub(crate) mod replay;

@@ -16,6 +16,8 @@ Say something, or:
   /share          a link that replays this chat on another machine
   /save [FILE]    save everything (tmem-chat.json)
   /load [FILE]    go on from a saved chat
+  /export FOLDER  the fast weights as a PEFT adapter
+  /import FOLDER  take a PEFT adapter in place of what was learned
   /reset          back to the start
   /quit           leave (Ctrl-D does too); Ctrl-C stops an answer or a training";
 
@@ -38,6 +40,8 @@ pub(crate) enum Input {
     Share,
     Save(PathBuf),
     Load(PathBuf),
+    Export(PathBuf),
+    Import(PathBuf),
     Reset,
     Help,
     Quit,
@@ -69,6 +73,9 @@ impl Input {
             "ask" => Self::Unclear("/ask takes a question".to_owned()),
             "save" => Self::Save(file()),
             "load" => Self::Load(file()),
+            "export" if !rest.is_empty() => Self::Export(PathBuf::from(rest)),
+            "import" if !rest.is_empty() => Self::Import(PathBuf::from(rest)),
+            "export" | "import" => Self::Unclear(format!("/{name} takes a folder")),
             _ if !rest.is_empty() => {
                 Self::Unclear(format!("/{name} takes nothing behind it; /help lists what there is"))
             }
@@ -104,7 +111,7 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_says_what_would_be() {
-        for line in ["/forget", "/forget x", "/edit -1", "/ask", "/write now", "/nonsense", "/"] {
+        for line in ["/forget", "/forget x", "/edit -1", "/ask", "/export", "/import", "/write now", "/nonsense", "/"] {
             let Input::Unclear(reason) = Input::parse(line) else { unreachable!("{line} was understood") };
             assert!(reason.contains('/'), "{line}: {reason}");
         }
@@ -112,7 +119,8 @@ mod tests {
 
     #[test]
     fn help_names_every_command() {
-        for name in "write clear cards forget edit ask twin status share save load reset quit".split(' ') {
+        for name in "write clear cards forget edit ask twin status share save load export import reset quit".split(' ')
+        {
             assert!(HELP.contains(&format!("/{name}")), "{name}");
         }
     }

@@ -11,6 +11,7 @@ use tmem_core::card::Card;
 use tmem_core::rollout::AskOptions;
 use tmem_core::rollout::policy::Policy;
 
+use super::peft;
 use crate::cli::{ChatArguments, Common};
 use crate::events::{Display, card_line};
 use crate::saved::SavedChat;
@@ -95,6 +96,8 @@ impl Chat {
                 eprintln!("saved to {}", file.display());
             }
             Input::Load(file) => self.load(&file).await?,
+            Input::Export(folder) => peft::write(&mut self.session, &folder).await?,
+            Input::Import(folder) => peft::read(&mut self.session, &folder).await?,
             Input::Help => println!("{HELP}"),
             Input::Unclear(reason) => eprintln!("{reason}"),
         }
