@@ -80,7 +80,8 @@ impl Page {
         Ok((self.last_answer("answer")?, self.last_answer("twin")?))
     }
 
-    /// Changes numbers in the settings drawer, by the names in its fields' `data-testid`, and waits until they hold.
+    /// Changes numbers and switches (1 is on, 0 off) in the settings drawer, by the names in its fields' `data-testid`,
+    /// and waits until they hold.
     ///
     /// # Errors
     /// There is no such setting, or as [`wait_until_ready`](Self::wait_until_ready).
@@ -89,7 +90,8 @@ impl Page {
         for (name, value) in settings {
             let field = element(&format!("set-{name}"));
             let events = "e.dispatchEvent(new Event('input')); e.dispatchEvent(new Event('change'))";
-            self.browser.execute(&format!("(e => {{ e.value = {value}; {events}; }})({field})"))?;
+            let change = format!("e.type === 'checkbox' ? e.checked = {value} > 0 : e.value = {value}");
+            self.browser.execute(&format!("(e => {{ {change}; {events}; }})({field})"))?;
         }
         self.click("settings-save")?;
         self.wait_until_ready(limit)
