@@ -199,6 +199,17 @@ impl Browser {
         &self.connection.requests
     }
 
+    /// Lets downloads be saved into a folder, under the names that the page gives them.
+    pub fn save_downloads(&mut self, folder: &Path) -> Result<()> {
+        let parameters = json!({ "behavior": "allow", "downloadPath": folder });
+        self.connection.call(None, "Browser.setDownloadBehavior", parameters, COMMAND).map(drop)
+    }
+
+    /// Ends the browser's GPU process, as a reset of the driver would: every device is lost.
+    pub fn crash_gpu(&mut self) -> Result<()> {
+        self.connection.call(None, "Browser.crashGpuProcess", json!({}), COMMAND).map(drop)
+    }
+
     /// Sends any command of the DevTools protocol to the page.
     pub fn page_call(&mut self, method: &str, parameters: Value) -> Result<Value> {
         self.connection.call(Some(&self.page), method, parameters, COMMAND)

@@ -1,8 +1,13 @@
 //! The built page in a browser, with its server.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+use base64::Engine as _;
 use tmem_fetch::Fingerprint;
 use xtask::server::{Server, ServerOptions};
 
@@ -47,6 +52,14 @@ impl Page {
     /// There is no such part.
     pub fn text(&mut self, part: &str) -> Result<String> {
         self.browser.evaluate(&format!("{}.textContent", element(part)))
+    }
+
+    /// An attribute of the part with this `data-testid`.
+    ///
+    /// # Errors
+    /// There is no such part, or it lacks the attribute.
+    pub fn attribute(&mut self, part: &str, name: &str) -> Result<String> {
+        self.browser.evaluate(&format!("{}.getAttribute({})", element(part), serde_json::json!(name)))
     }
 
     /// Clicks the part with this `data-testid`.
@@ -95,6 +108,33 @@ impl Page {
         }
         self.click("settings-save")?;
         self.wait_until_ready(limit)
+    }
+
+    /// Asks for the share link and returns it.
+    ///
+    /// # Errors
+    /// As [`wait_until_ready`](Self::wait_until_ready).
+    pub fn share(&mut self, limit: Duration) -> Result<String> {
+        self.click("share")?;
+        let field = element("link");
+        self.browser.wait_for("the share link", &field, limit)?;
+        self.wait_until_ready(limit)?;
+        self.browser.evaluate(&format!("{field}.value"))
+    }
+
+    /// Drops a file on the page.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn drop_file(&mut self, path: &Path) -> Result<()> {
+        let name = path.file_name().and_then(|name| name.to_str()).context("a file without a name")?;
+        let content = base64::engine::general_purpose::STANDARD.encode(fs::read(path)?);
+        let name = serde_json::json!(name);
+        self.browser.execute(&format!(
+            "(() => {{ const bytes = Uint8Array.from(atob('{content}'), c => c.charCodeAt(0)); \
+             const dataTransfer = new DataTransfer(); dataTransfer.items.add(new File([bytes], {name})); \
+             window.dispatchEvent(new DragEvent('drop', {{ dataTransfer, cancelable: true }})); }})()"
+        ))
     }
 
     fn last_answer(&mut self, part: &str) -> Result<String> {

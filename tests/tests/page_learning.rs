@@ -1,5 +1,5 @@
 //! What the whole thing is for, in a real browser: a fact told, written to memory, the context cleared, and recalled from
-//! the fast weights, while the frozen twin does not know it.
+//! the fast weights, while the frozen twin does not know it. Its link leads to the same weights, bit for bit.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ const QUICK: [(&str, f64); 7] = [
 ];
 
 #[test]
-fn a_fact_is_learned_and_recalled_after_clearing_in_chromium() -> Result<()> {
+fn a_fact_is_learned_recalled_after_clearing_and_replayed_in_chromium() -> Result<()> {
     let mut page = Page::open(ensure_model(None)?, None)?;
     page.wait_until_ready(LIMIT)?;
     page.set(&QUICK, LIMIT)?;
@@ -41,5 +41,15 @@ fn a_fact_is_learned_and_recalled_after_clearing_in_chromium() -> Result<()> {
     assert!(answer.contains("Biscuit"), "with fast weights: {answer}");
     assert!(!twin.contains("Biscuit"), "the twin: {twin}");
 
+    let hash = page.attribute("written", "data-delta")?;
+    let link = page.share(LIMIT)?;
+    page.browser.open(&link)?;
+    page.wait_for_text("replay-question", "would take the place of yours", LIMIT)?;
+    page.click("replay")?;
+    page.browser.wait_for("the replay's end", "document.querySelector('[data-testid=replayed]')", LIMIT)?;
+    page.wait_until_ready(LIMIT)?;
+    assert_eq!(page.attribute("replayed", "data-outcome")?, "match", "{}", page.text("replayed")?);
+    assert_eq!(page.attribute("written", "data-delta")?, hash);
+    assert_eq!(page.foreign_requests(), [""; 0]);
     Ok(())
 }

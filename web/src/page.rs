@@ -8,7 +8,7 @@ use wasm_bindgen::prelude::*;
 use web_sys::{ErrorEvent, MessageEvent, Worker, WorkerOptions, WorkerType};
 
 use crate::components::App;
-use crate::protocol::{Action, Command, ModelSource, News, Report};
+use crate::protocol::{Action, Cause, Command, ModelSource, News, Report};
 use crate::state::PageState;
 use crate::summary::Summary;
 
@@ -37,6 +37,8 @@ struct Line {
     next_run: Rc<Cell<u64>>,
     /// What was asked for before the worker listened; `None` once it does.
     waiting: Option<Vec<js_sys::Array>>,
+    /// The model's file, where the person brought one.
+    dropped: Option<web_sys::File>,
 }
 
 impl Page {
@@ -45,7 +47,12 @@ impl Page {
         let page = Self {
             state: RwSignal::new(PageState::default()),
             twin: RwSignal::new(true),
-            line: StoredValue::new_local(Line { worker: None, next_run: Rc::new(Cell::new(1)), waiting: None }),
+            line: StoredValue::new_local(Line {
+                worker: None,
+                next_run: Rc::new(Cell::new(1)),
+                waiting: None,
+                dropped: None,
+            }),
             archive: RwSignal::new_local(None),
         };
         page.start_worker();
@@ -104,18 +111,30 @@ impl Page {
         });
     }
 
-    /// Ends the worker, whatever it does, and loads again in a new one. The conversation was saved after each run.
-    pub(crate) fn load_again(self, source: ModelSource) {
-        self.start_worker();
-        self.state.update(PageState::restart);
-        self.send(Action::Load { source });
+    /// Ends the worker, whatever it does, and loads again in a new one: the dropped model, or the server's where there
+    /// is none or it was refused. The conversation was saved after each run.
+    pub(crate) fn load_again(self) {
+        let refused = self.state.with_untracked(|s| s.failure.as_ref().is_some_and(|f| f.cause == Cause::Model));
+        let dropped = self.line.try_update_value(|line| {
+            line.dropped.take_if(|_| refused);
+            line.dropped.clone()
+        });
+        match dropped.flatten() {
+            Some(file) => self.load_file(&file),
+            None => self.load(ModelSource::Server, &JsValue::UNDEFINED),
+        }
     }
 
     /// Loads a model from a file, in a new worker.
     pub(crate) fn load_file(self, file: &web_sys::File) {
+        self.line.update_value(|line| line.dropped = Some(file.clone()));
+        self.load(ModelSource::File, file);
+    }
+
+    fn load(self, source: ModelSource, attachment: &JsValue) {
         self.start_worker();
         self.state.update(PageState::restart);
-        self.send_with(Action::Load { source: ModelSource::File }, file);
+        self.send_with(Action::Load { source }, attachment);
     }
 
     fn start_worker(self) {

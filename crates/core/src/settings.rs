@@ -91,7 +91,7 @@ pub struct FastSettings {
     /// Adapted projections of each adapted layer (`q_proj`, `k_proj`, `v_proj`, `o_proj`, `gate_proj`, `up_proj`,
     /// `down_proj`).
     pub sites: Vec<String>,
-    /// The last this many layers are adapted.
+    /// The last this many layers are adapted; all but the lowest where the model has fewer.
     pub layers: usize,
     /// Rank r.
     pub rank: usize,
@@ -125,7 +125,8 @@ pub struct FastSettings {
     pub trust_region: f32,
     /// Gradients are scaled to at most this norm; 0 = off.
     pub gradient_clip: f32,
-    /// Whether Δ is scaled per prompt by its nearness to a learned question (METHOD §7).
+    /// Whether Δ is scaled per prompt by its nearness to a learned question (METHOD §7). Needs a layer below the
+    /// adapted ones; without one Δ always applies.
     pub gate: bool,
     /// Share of the neutral prompts that the gate may let through: its threshold is that quantile of their own
     /// nearness to the learned questions.

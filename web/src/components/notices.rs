@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 
 use crate::page::Page;
-use crate::protocol::{Cause, Failure, ModelSource};
+use crate::protocol::{Cause, Failure};
 
 /// The last failure and the last notice.
 #[component]
@@ -69,7 +69,7 @@ fn FailureNotice(failure: Failure, down: bool) -> impl IntoView {
                         <button
                             class="primary"
                             data-testid="load-again"
-                            on:click=move |_| page.load_again(ModelSource::Server)
+                            on:click=move |_| page.load_again()
                         >
                             {retry}
                         </button>

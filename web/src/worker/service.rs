@@ -15,6 +15,7 @@ use super::load::{Loaded, Loading};
 use super::reporter::Reporter;
 use super::session::SessionFiles;
 use crate::protocol::{Action, Activity, Cause, Failure, ModelInfo, ModelSource, News, Phase, Replayed};
+use crate::saved::Saved;
 use crate::store::Store;
 
 /// What the worker holds between commands.
@@ -97,7 +98,7 @@ impl Service {
         self.gpu = Some(gpu.clone());
         let Some(Loaded { model, name }) = loading.model(&gpu, source, file).await? else { return Ok(()) };
         loading.progress(Phase::Prepare, 0, 0);
-        let same_model = saved.as_ref().is_none_or(|saved| saved.model_sha256 == model.sha256);
+        let (settings, saved) = self.conversation_of(run, &model.sha256, settings, saved).await;
         let engine = Engine::new(&gpu, model, &settings).await?;
         let info = ModelInfo {
             name,
@@ -111,8 +112,8 @@ impl Service {
         let mut conversation = Conversation::new(agent, norms, gpu, self.reporter.clone(), self.abort.clone());
         if let Some(saved) = saved {
             loading.progress(Phase::Resume, 0, 0);
-            if !same_model || conversation.resume(saved).await.is_err() {
-                let text = "The last conversation was held with another model, so a new one begins.".to_owned();
+            if conversation.resume(saved).await.is_err() {
+                let text = "The last conversation could not be taken up again, so a new one begins.".to_owned();
                 self.reporter.send(run, News::Notice { text });
             }
         }
@@ -120,6 +121,33 @@ impl Service {
         conversation.show(run).await?;
         self.conversation = Some(conversation);
         Ok(())
+    }
+
+    /// The saved conversation where it was held with this model. Where it was another one, that one is put aside, and
+    /// this model's own taken up or a new one begun.
+    async fn conversation_of(
+        &self,
+        run: u64,
+        sha256: &str,
+        settings: Settings,
+        saved: Option<Saved>,
+    ) -> (Settings, Option<Saved>) {
+        let (Some(session), Some(before)) = (&self.session, &saved) else { return (settings, saved) };
+        if before.model_sha256 == sha256 {
+            return (settings, saved);
+        }
+        let (text, saved) = match session.change_model(before, sha256).await {
+            Ok(saved) => {
+                let text = "The last conversation was held with another model: it comes back with that model.";
+                (text.to_owned(), saved)
+            }
+            Err(error) => {
+                (format!("The last conversation, held with another model, could not be kept: {error}."), None)
+            }
+        };
+        self.reporter.send(run, News::Notice { text });
+        let settings = saved.as_ref().map_or(settings, |saved| saved.settings.clone());
+        (settings, saved)
     }
 
     async fn save(&mut self) -> Result<(), Failure> {

@@ -26,6 +26,18 @@ impl SessionFiles {
         }
     }
 
+    /// Another model is loaded: the conversation of the one before is put aside, and what was put aside of this one,
+    /// if anything, taken up again.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write); what is being kept then stays as it is.
+    pub(super) async fn change_model(&self, before: &Saved, sha256: &str) -> Result<Option<Saved>, StoreError> {
+        let bytes = saved::encode(self.sequence, before).map_err(StoreError::from)?;
+        self.store.write(&aside(&before.model_sha256), &bytes).await?;
+        let kept = self.store.read(&aside(sha256)).await;
+        Ok(kept.and_then(|bytes| saved::newest([bytes.as_slice()])).map(|(_, saved)| saved))
+    }
+
     /// Keeps a conversation in place of the older of the two.
     ///
     /// # Errors
@@ -36,4 +48,10 @@ impl SessionFiles {
         let name = FILES[(self.sequence % FILES.len() as u64) as usize];
         self.store.write(name, &bytes).await
     }
+}
+
+/// Where the conversation with a model waits while another one is in use.
+fn aside(sha256: &str) -> String {
+    let digits: String = sha256.chars().filter(char::is_ascii_alphanumeric).take(16).collect();
+    format!("conversation-of-{digits}.json")
 }

@@ -67,9 +67,8 @@ impl Engine {
     }
 
     async fn fill(&mut self, prepared: &mut Prepared, prompts: &[Prompt]) -> Result<(), EngineError> {
-        let gated: Vec<usize> = (0..prompts.len())
-            .filter(|&i| prompts[i].weights == Weights::Fast && prepared.active[i].slot != 0 && self.settings.fast.gate)
-            .collect();
+        let adapted = |i: usize| prompts[i].weights == Weights::Fast && prepared.active[i].slot != 0;
+        let gated: Vec<usize> = (0..prompts.len()).filter(|&i| self.has_gate() && adapted(i)).collect();
         if !gated.is_empty() {
             self.decide_gates(prepared, &gated).await?;
         }

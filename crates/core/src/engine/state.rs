@@ -131,9 +131,15 @@ impl Engine {
         }
     }
 
+    /// Whether prompts are gated. With every layer adapted there is nothing to decide by: what enters the lowest one is
+    /// the same template token's embedding for every prompt.
+    pub(super) fn has_gate(&self) -> bool {
+        self.settings.fast.gate && self.runner.first_layer > 0
+    }
+
     /// The gate for the cards that Δ knows.
     pub(super) async fn rebuild_gate(&mut self) -> Result<(), EngineError> {
-        if !self.settings.fast.gate || self.cards.is_empty() {
+        if !self.has_gate() || self.cards.is_empty() {
             self.gate = Gate::default();
             return Ok(());
         }

@@ -331,20 +331,7 @@ mod tests {
     use super::*;
 
     fn config() -> ModelConfig {
-        ModelConfig {
-            layers: 4,
-            hidden: 12,
-            heads: 2,
-            kv_heads: 1,
-            head_dim: 8,
-            ffn: 20,
-            vocab: 30,
-            context: 64,
-            rope_theta: 1e4,
-            rope_style: RopeStyle::Interleaved,
-            norm_epsilon: 1e-5,
-            tied_embeddings: true,
-        }
+        ModelConfig::for_tests()
     }
 
     /// Two layers with every projection, entries that tell where they were.

@@ -144,14 +144,6 @@ pub enum SiteError {
     /// No such projection.
     #[error("there is no projection `{0}`: use q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj or down_proj")]
     Projection(String),
-    /// More layers than there are.
-    #[error("{asked} layers cannot be adapted, the model has {there}")]
-    Layers {
-        /// Layers asked for.
-        asked: usize,
-        /// Layers of the model.
-        there: usize,
-    },
     /// A rank that is no rank.
     #[error("rank {rank} is not between 1 and {largest}")]
     Rank {
@@ -166,10 +158,11 @@ pub enum SiteError {
 const MAX_RANK: usize = 64;
 
 impl Sites {
-    /// The sites that `settings` ask for.
+    /// The sites that `settings` ask for. A model with fewer layers than that has all but its lowest adapted, so that
+    /// the defaults fit it too and the gate still has a hidden state to decide by.
     ///
     /// # Errors
-    /// A projection, layer count or rank that the model does not have.
+    /// A projection or rank that the model does not have.
     pub fn new(config: &ModelConfig, settings: &FastSettings) -> Result<Self, SiteError> {
         let mut projections = Vec::new();
         for name in &settings.sites {
@@ -177,9 +170,8 @@ impl Sites {
         }
         projections.sort_unstable();
         projections.dedup();
-        if settings.layers > config.layers {
-            return Err(SiteError::Layers { asked: settings.layers, there: config.layers });
-        }
+        let layers =
+            if settings.layers > config.layers { config.layers.saturating_sub(1).max(1) } else { settings.layers };
         let largest = projections
             .iter()
             .map(|p| p.shape(config))
@@ -190,7 +182,7 @@ impl Sites {
         if settings.rank == 0 || settings.rank > largest {
             return Err(SiteError::Rank { rank: settings.rank, largest });
         }
-        let first_layer = if projections.is_empty() { config.layers } else { config.layers - settings.layers };
+        let first_layer = if projections.is_empty() { config.layers } else { config.layers - layers };
         let (mut a_len, mut b_len) = (0, 0);
         let mut sites = Vec::new();
         for layer in first_layer..config.layers {
@@ -207,5 +199,25 @@ impl Sites {
     /// The sites of one layer and group, adjacent in A.
     pub fn group(&self, layer: usize, group: Group) -> Vec<&Site> {
         self.sites.iter().filter(|s| s.layer == layer && s.projection.group() == group).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Settings;
+
+    fn first_adapted(layers: usize, asked: usize) -> usize {
+        let config = ModelConfig { layers, ..ModelConfig::for_tests() };
+        let settings = FastSettings { layers: asked, rank: 2, ..Settings::small().fast };
+        Sites::new(&config, &settings).unwrap().first_layer
+    }
+
+    #[test]
+    fn the_last_layers_are_adapted_and_all_but_the_lowest_of_a_small_model() {
+        assert_eq!(first_adapted(30, 8), 22);
+        assert_eq!(first_adapted(3, 3), 0);
+        assert_eq!(first_adapted(3, 8), 1);
+        assert_eq!(first_adapted(1, 8), 0);
     }
 }

@@ -259,6 +259,27 @@ fn silu() -> String {
 }
 
 #[cfg(test)]
+impl ModelConfig {
+    /// A shape no larger than it must be, in which no two sizes are equal.
+    pub(crate) fn for_tests() -> Self {
+        Self {
+            layers: 4,
+            hidden: 12,
+            heads: 2,
+            kv_heads: 1,
+            head_dim: 8,
+            ffn: 20,
+            vocab: 30,
+            context: 64,
+            rope_theta: 1e4,
+            rope_style: RopeStyle::Interleaved,
+            norm_epsilon: 1e-5,
+            tied_embeddings: true,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::super::gguf::tests::header_of;
     use super::super::gguf::writer::GgufWriter;

@@ -43,7 +43,7 @@ pub struct Usage {
 /// A policy that can be probed.
 #[allow(async_fn_in_trait)]
 pub trait Subject: Policy {
-    /// Mean over the positions of each prompt's reply region of KL(frozen ‖ `weights`), in nats, one value per prompt.
+    /// KL(frozen ‖ `weights`) of the first token of the answer to each prompt, in nats, one value per prompt.
     ///
     /// # Errors
     /// A prompt that is too long, or a failure of the model.
