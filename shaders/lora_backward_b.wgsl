@@ -1,31 +1,12 @@
 // Gradient of an adapter's B, from y += gate B u:
 //   db[B_OFFSET + n RANK + j] = Σ_t gate[t] dy[t, DY_OFFSET + n] u[t, U_OFFSET + j],  0 <= n < N, 0 <= j < RANK.
-// gate[t] is that of the row's sequence, 0 for rows of other slots than count.y.
-// Shapes: dy [rows, DY_STRIDE]; u [rows, U_STRIDE]; db: laid out as one slot of B; count = (rows, slot).
-// Needs include/rows. Entry points, both summing over rows in a fixed order:
+// Shapes: u [rows, U_STRIDE]; db: laid out as one slot of B; the others in include/lora_site.
+// Needs include/rows and include/lora_site. Entry points, both summing over rows in a fixed order:
 //   rows_in_order       4 n an invocation over all rows, for emulated adapters
 //   rows_in_stripes     64 n a workgroup; 4 invocations to each share out the rows and meet once, for GPUs
 
-override N: u32;
-override RANK: u32;
-override DY_STRIDE: u32;
-override DY_OFFSET: u32;
-override U_STRIDE: u32;
-override U_OFFSET: u32;
-override B_OFFSET: u32;
-
-@group(0) @binding(0) var<storage, read> dy: array<f32>;
 @group(0) @binding(1) var<storage, read> u: array<f32>;
-@group(0) @binding(2) var<storage, read> rows: array<Row>;
-@group(0) @binding(3) var<storage, read> sequences: array<Sequence>;
 @group(0) @binding(4) var<storage, read_write> db: array<f32>;
-@group(0) @binding(5) var<uniform> count: vec4<u32>;
-
-const COLUMNS = 8u;
-
-fn gate_of(row: u32) -> f32 {
-    return select(0.0, sequences[rows[row].sequence].gate, rows[row].slot == count.y);
-}
 
 @compute @workgroup_size(8)
 fn rows_in_order(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {

@@ -1,29 +1,16 @@
 // Gradient of a low-rank adapter's inner activations u = A x, from y += gate B u:
 //   du[t, U_OFFSET + j] = gate[t] Σ_n dy[t, DY_OFFSET + n] B[n, j],  0 <= n < N, 0 <= j < RANK.
-// gate[t] is that of the row's sequence; 0 for rows of other slots than count.y, whose loss does not depend on its B.
-// Shapes: dy [rows, DY_STRIDE]; b: slot s >= 1 from (s - 1) SLOT_STRIDE on, B [N, RANK] at B_OFFSET in it;
-// du [rows, U_STRIDE]; count = (rows, slot). Needs include/rows.
+// Shapes: b: slot s >= 1 from (s - 1) SLOT_STRIDE on, B [N, RANK] at B_OFFSET in it; du [rows, U_STRIDE]; the others
+// in include/lora_site. Needs include/rows and include/lora_site.
 // A workgroup covers 4 rows and 8 columns of B, its 32 invocations share out n and meet once: one form for all
 // adapters.
 
-override N: u32;
-override RANK: u32;
-override DY_STRIDE: u32;
-override DY_OFFSET: u32;
-override U_STRIDE: u32;
-override U_OFFSET: u32;
 override SLOT_STRIDE: u32;
-override B_OFFSET: u32;
 
-@group(0) @binding(0) var<storage, read> dy: array<f32>;
 @group(0) @binding(1) var<storage, read> b: array<f32>;
-@group(0) @binding(2) var<storage, read> rows: array<Row>;
-@group(0) @binding(3) var<storage, read> sequences: array<Sequence>;
 @group(0) @binding(4) var<storage, read_write> du: array<f32>;
-@group(0) @binding(5) var<uniform> count: vec4<u32>;
 
 const LANES = 32u;
-const COLUMNS = 8u;
 // [column][row][lane]
 var<workgroup> partial: array<f32, 1024>;
 
@@ -56,7 +43,6 @@ fn lora_backward_u(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
         for (var i = 0u; i < LANES; i++) {
             total += partial[lane * LANES + i];
         }
-        let gate = select(0.0, sequences[rows[row].sequence].gate, rows[row].slot == count.y);
-        du[row * U_STRIDE + U_OFFSET + first_column + j] = gate * total;
+        du[row * U_STRIDE + U_OFFSET + first_column + j] = gate_of(row) * total;
     }
 }

@@ -5,7 +5,7 @@ use tmem_gpu::{Buffer, Dispatch, Gpu, GpuError};
 
 use super::adapter::{Adapter, RowsOf};
 use super::site::Group;
-use crate::model::{ModelConfig, Part, Shape, Shared};
+use crate::model::{Linear, ModelConfig, Part, Shape, Shared};
 
 /// Activations of one layer that its backward pass needs.
 pub(super) struct Layer {
@@ -126,7 +126,13 @@ impl Builder<'_> {
         let RowsOf { rows, sequences, count, max_rows } = self.batch;
         let scratch = self.scratch;
         let mut steps = vec![self.norm(&layer.input, &weights.attention_norm)?];
-        self.project(&mut steps, index, Group::Qkv, &weights.qkv, &scratch.normed, layer, &layer.qkv, false)?;
+        // A x is kept for the backward pass.
+        let project = |steps: &mut Vec<Step>, group, parts: &[Part], x: &Buffer, y: &Buffer, accumulate| {
+            let low_rank = layer.low_rank[group as usize].as_ref();
+            let linear = Linear { layer: index, group, parts, x, low_rank, y, accumulate };
+            linear.record(self.shared, self.batch).map(|plan| steps.extend(plan.into_iter().map(Step::Run)))
+        };
+        project(&mut steps, Group::Qkv, &weights.qkv, &scratch.normed, &layer.qkv, false)?;
         let Shape { heads, kv_heads, head_dim, interleaved } = Shape::of(config);
         steps.push(Step::Run(ops::rope_cache(
             gpu,
@@ -160,21 +166,12 @@ impl Builder<'_> {
         )?));
         let hidden = config.hidden;
         steps.push(Step::Copy { from: layer.input.clone(), to: layer.middle.clone(), width: hidden });
-        self.project(&mut steps, index, Group::Output, &weights.output, &layer.attended, layer, &layer.middle, true)?;
+        project(&mut steps, Group::Output, &weights.output, &layer.attended, &layer.middle, true)?;
         steps.push(self.norm(&layer.middle, &weights.ffn_norm)?);
-        self.project(
-            &mut steps,
-            index,
-            Group::GateUp,
-            &weights.gate_up,
-            &scratch.normed,
-            layer,
-            &layer.gate_up,
-            false,
-        )?;
+        project(&mut steps, Group::GateUp, &weights.gate_up, &scratch.normed, &layer.gate_up, false)?;
         steps.push(Step::Run(ops::swiglu(gpu, &layer.gate_up, &scratch.hidden, config.ffn)?));
         steps.push(Step::Copy { from: layer.middle.clone(), to: next.clone(), width: hidden });
-        self.project(&mut steps, index, Group::Down, &weights.down, &scratch.hidden, layer, next, true)?;
+        project(&mut steps, Group::Down, &weights.down, &scratch.hidden, next, true)?;
         Ok(steps)
     }
 
@@ -288,42 +285,6 @@ impl Builder<'_> {
                 accumulate: true,
             },
         )?))
-    }
-
-    /// y (+)= W x + B (A x), keeping A x for the backward pass.
-    #[allow(clippy::too_many_arguments)]
-    fn project(
-        &self,
-        steps: &mut Vec<Step>,
-        index: usize,
-        group: Group,
-        parts: &[Part],
-        x: &Buffer,
-        layer: &Layer,
-        y: &Buffer,
-        accumulate: bool,
-    ) -> Result<(), GpuError> {
-        let Shared { gpu, config, .. } = *self.shared;
-        for part in parts {
-            steps.push(Step::Run(ops::matmul(
-                gpu,
-                ops::Matmul {
-                    x,
-                    weight: &part.weight,
-                    y,
-                    count: self.batch.count,
-                    max_rows: self.batch.max_rows,
-                    y_stride: group.outputs(config),
-                    y_offset: part.offset,
-                    accumulate,
-                },
-            )?));
-        }
-        if let Some(low_rank) = &layer.low_rank[group as usize] {
-            let plan = self.adapter.apply(gpu, config, index, group, self.batch, x, low_rank, y)?;
-            steps.extend(plan.into_iter().map(Step::Run));
-        }
-        Ok(())
     }
 
     /// dB of a group's sites, and the gradient of A x in `low_rank_gradient`.

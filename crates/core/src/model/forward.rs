@@ -10,6 +10,7 @@ use tmem_gpu::{Buffer, Commands, Dispatch, Gpu, GpuError, Row, Sequence};
 
 use super::config::RopeStyle;
 use super::kv_cache::KvCache;
+use super::linear::Linear;
 use super::weights::Part;
 use super::{ModelConfig, ModelWeights};
 use crate::fast::{Adapter, Group, RowsOf};
@@ -211,7 +212,8 @@ fn record_layer(
     let &RowsOf { rows, sequences, count, max_rows } = batch;
     let mut plan = vec![norm(shared, stream, &weights.attention_norm, &scratch.normed, count)?];
     let project = |plan: &mut Vec<Dispatch>, group, parts: &[Part], x: &Buffer, y: &Buffer, accumulate| {
-        project(shared, batch, scratch, layer, group, parts, x, y, accumulate).map(|dispatches| plan.extend(dispatches))
+        let linear = Linear { layer, group, parts, x, low_rank: scratch.low_rank.as_ref(), y, accumulate };
+        linear.record(shared, *batch).map(|dispatches| plan.extend(dispatches))
     };
     project(&mut plan, Group::Qkv, &weights.qkv, &scratch.normed, &scratch.qkv, false)?;
     let Shape { heads, kv_heads, head_dim, interleaved } = Shape::of(config);
@@ -250,42 +252,5 @@ fn record_layer(
     project(&mut plan, Group::GateUp, &weights.gate_up, &scratch.normed, &scratch.gate_up, false)?;
     plan.push(ops::swiglu(gpu, &scratch.gate_up, &scratch.hidden, config.ffn)?);
     project(&mut plan, Group::Down, &weights.down, &scratch.hidden, stream, true)?;
-    Ok(plan)
-}
-
-/// y (+)= W x + gate · B[slot] (A x) for one group of projections.
-#[allow(clippy::too_many_arguments)]
-fn project(
-    shared: &Shared<'_>,
-    batch: &RowsOf<'_>,
-    scratch: &Scratch,
-    layer: usize,
-    group: Group,
-    parts: &[Part],
-    x: &Buffer,
-    y: &Buffer,
-    accumulate: bool,
-) -> Result<Vec<Dispatch>, GpuError> {
-    let Shared { gpu, config, .. } = *shared;
-    let y_stride = group.outputs(config);
-    let mut plan = Vec::new();
-    for part in parts {
-        plan.push(ops::matmul(
-            gpu,
-            ops::Matmul {
-                x,
-                weight: &part.weight,
-                y,
-                count: batch.count,
-                max_rows: batch.max_rows,
-                y_stride,
-                y_offset: part.offset,
-                accumulate,
-            },
-        )?);
-    }
-    if let (Some(adapter), Some(low_rank)) = (shared.adapter, &scratch.low_rank) {
-        plan.extend(adapter.apply(gpu, config, layer, group, *batch, x, low_rank, y)?);
-    }
     Ok(plan)
 }

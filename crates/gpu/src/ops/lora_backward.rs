@@ -7,9 +7,9 @@ use super::require;
 use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, shader};
 
 pub(super) const SHADERS: [Shader; 3] = [
-    shader!("lora_backward_u", include "rows"),
+    shader!("lora_backward_u", include "rows", include "lora_site"),
     shader!("lora_backward_x"),
-    shader!("lora_backward_b", include "rows"),
+    shader!("lora_backward_b", include "rows", include "lora_site"),
 ];
 
 /// Columns of B that one workgroup covers (`COLUMNS` in the shaders).
