@@ -164,6 +164,22 @@ pub(crate) struct BenchArguments {
     /// Fewer repetitions: figures within some ten per cent
     #[arg(long)]
     pub(crate) quick: bool,
+    /// Measure only this
+    #[arg(long, value_enum)]
+    pub(crate) only: Option<Measurement>,
+}
+
+/// What `bench` can measure alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Measurement {
+    /// Reading a prompt
+    Prefill,
+    /// Generating, for one sequence and for eight
+    Decode,
+    /// A training step
+    Step,
+    /// A whole write
+    Write,
 }
 
 #[cfg(test)]

@@ -12,6 +12,34 @@ use crate::rollout::policy::Sampling;
 /// Steps submitted before the tokens of the first of them are waited for.
 pub(crate) const STEPS_IN_FLIGHT: usize = 3;
 
+/// Sequences decoded at a time. Kernels are compiled for the plan's size: a person alone, one with the frozen twin, a
+/// group, a list of questions.
+pub(crate) const DECODER_ROWS: [usize; 4] = [1, 4, 8, 32];
+
+/// Decoding plans by size, each made when a batch first needs it.
+#[derive(Default)]
+pub(crate) struct Decoders([Option<Decoder>; DECODER_ROWS.len()]);
+
+impl Decoders {
+    /// The smallest plan that takes `rows` sequences, the largest where none does. What a plan is made from must be
+    /// the same at every call.
+    pub(crate) fn for_batch(
+        &mut self,
+        rows: usize,
+        gpu: &Gpu,
+        model: &Model,
+        runner: &Runner,
+        adapter: Option<&Adapter>,
+    ) -> Result<&mut Decoder, GpuError> {
+        let index = DECODER_ROWS.iter().position(|&size| size >= rows).unwrap_or(DECODER_ROWS.len() - 1);
+        let plan = &mut self.0[index];
+        match plan {
+            Some(decoder) => Ok(decoder),
+            None => Ok(plan.insert(Decoder::new(gpu, model, runner, adapter, DECODER_ROWS[index])?)),
+        }
+    }
+}
+
 /// A decoding plan for up to `rows` sequences.
 pub(crate) struct Decoder {
     gpu: Gpu,
@@ -72,11 +100,6 @@ impl Decoder {
             layers: config.layers,
             vocab: config.vocab,
         })
-    }
-
-    /// Most sequences of a batch.
-    pub(crate) fn capacity(&self) -> usize {
-        self.plan.max_rows
     }
 
     /// Begins a batch: row i continues a sequence from its last known token. `seen` holds each row's tokens so far.

@@ -104,7 +104,8 @@ impl Engine {
                 seen.push(active.tokens);
             }
             let seen: Vec<&[u32]> = seen.iter().map(Vec::as_slice).collect();
-            let decoder = self.decoders.for_batch(rows.len());
+            let (adapter, runner) = (self.adapter.as_ref(), &self.runner);
+            let decoder = self.decoders.for_batch(rows.len(), &self.gpu, &self.model, runner, adapter)?;
             decoder.begin(&rows, &sequences, &sampling, &seen);
             loop {
                 let going = at_work.iter().filter(|&&i| jobs[i].finish.is_none()).count();

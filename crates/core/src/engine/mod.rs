@@ -28,7 +28,7 @@ use crate::message::{Message, Role};
 use crate::model::{Model, Shared};
 use crate::settings::Settings;
 use anchors::Anchors;
-use decoder::Decoder;
+use decoder::{DECODER_ROWS, Decoders};
 use examples::HiddenStore;
 use learn::Trainer;
 use runner::Runner;
@@ -38,8 +38,6 @@ pub use state::SiteInfo;
 const DEFAULT_CACHE_TOKENS: usize = 4096;
 /// Rows of hidden states kept across writes at first; grows with need.
 const STORE_ROWS: usize = 4096;
-/// Sequences decoded at a time: the small plan answers a person, the large one a list of questions.
-const DECODER_ROWS: [usize; 2] = [8, 32];
 
 /// Work done since the engine was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -74,17 +72,6 @@ pub struct Engine {
     statistics: Statistics,
 }
 
-/// Decoding plans by batch size.
-struct Decoders(Vec<Decoder>);
-
-impl Decoders {
-    /// The smallest plan that takes `rows` sequences.
-    fn for_batch(&mut self, rows: usize) -> &mut Decoder {
-        let index = self.0.iter().position(|d| d.capacity() >= rows).unwrap_or(self.0.len() - 1);
-        &mut self.0[index]
-    }
-}
-
 impl Engine {
     /// Binds the model for use: cache, plans, and the A of every site (a truncated SVD on the GPU).
     ///
@@ -94,7 +81,7 @@ impl Engine {
         let slots = DEFAULT_CACHE_TOKENS.min(model.config.context.max(256));
         let sites = Sites::new(&model.config, &settings.fast)?;
         let adapter = if sites.sites.is_empty() { None } else { Some(Adapter::new(gpu, sites, 1)?) };
-        let (runner, decoders) = plans(gpu, &model, adapter.as_ref(), slots)?;
+        let runner = Runner::new(gpu, &model, adapter.as_ref(), slots)?;
         let store = HiddenStore::new(gpu, model.config.hidden, STORE_ROWS)?;
         let mut engine = Self {
             gpu: gpu.clone(),
@@ -104,7 +91,7 @@ impl Engine {
             sites: Vec::new(),
             imported_a: false,
             runner,
-            decoders,
+            decoders: Decoders::default(),
             store,
             trainer: None,
             anchors: None,
@@ -171,8 +158,8 @@ impl Engine {
         }
         let slots = self.runner.cache.slots();
         let adapter = if sites.sites.is_empty() { None } else { Some(Adapter::new(&self.gpu, sites, 1)?) };
-        let (runner, decoders) = plans(&self.gpu, &self.model, adapter.as_ref(), slots)?;
-        (self.adapter, self.runner, self.decoders) = (adapter, runner, decoders);
+        let runner = Runner::new(&self.gpu, &self.model, adapter.as_ref(), slots)?;
+        (self.adapter, self.runner, self.decoders) = (adapter, runner, Decoders::default());
         self.settings = settings.clone();
         self.store = HiddenStore::new(&self.gpu, self.model.config.hidden, STORE_ROWS)?;
         (self.trainer, self.anchors, self.gate) = (None, None, Gate::default());
@@ -230,13 +217,4 @@ impl Engine {
         commands.copy(from, 0, to, 0, words as u64 * 4);
         commands.submit();
     }
-}
-
-fn plans(gpu: &Gpu, model: &Model, adapter: Option<&Adapter>, slots: usize) -> Result<(Runner, Decoders), EngineError> {
-    let runner = Runner::new(gpu, model, adapter, slots)?;
-    let decoders = DECODER_ROWS
-        .into_iter()
-        .map(|rows| Decoder::new(gpu, model, &runner, adapter, rows))
-        .collect::<Result<_, _>>()?;
-    Ok((runner, Decoders(decoders)))
 }

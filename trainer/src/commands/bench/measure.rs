@@ -13,6 +13,7 @@ use tmem_core::settings::Settings;
 
 use super::Figure;
 use super::work::{self, Batch};
+use crate::cli::Measurement;
 use crate::interrupt::Stopped;
 use crate::session::Session;
 
@@ -26,8 +27,9 @@ const PAIR_TOKENS: usize = 51;
 /// Cards of a whole write.
 const WRITE_CARDS: usize = 15;
 
-/// Everything, in the order of the table. Leaves Δ = 0 and the settings as they were.
-pub(super) async fn all(session: &mut Session, repetitions: usize) -> Result<Vec<Figure>> {
+/// Everything, or only one thing, in the order of the table. Leaves Δ = 0 and the settings as they were.
+pub(super) async fn all(session: &mut Session, repetitions: usize, only: Option<Measurement>) -> Result<Vec<Figure>> {
+    let wanted = |measurement| only.is_none_or(|only| only == measurement);
     let took = session.took;
     let settings = session.agent.settings().clone();
     let abort = session.abort.clone();
@@ -43,20 +45,24 @@ pub(super) async fn all(session: &mut Session, repetitions: usize) -> Result<Vec
     let mut figures = vec![plain("load the model", took.model.as_secs_f64())];
     let sites = engine.sites().len();
     figures.push(plain(&format!("prepare the engine, SVD of {sites} sites"), took.engine.as_secs_f64()));
-    eprintln!("measuring prefill");
-    figures.push(prefill(engine, repetitions).await?);
-    for batch in [1, 8] {
+    if wanted(Measurement::Prefill) {
+        eprintln!("measuring prefill");
+        figures.push(prefill(engine, repetitions).await?);
+    }
+    for batch in [1, 8].into_iter().filter(|_| wanted(Measurement::Decode)) {
         eprintln!("measuring decode, batch {batch}");
         figures.push(decode(engine, batch, repetitions, &abort).await?);
     }
-    for layers in [4, 8] {
+    for layers in [4, 8].into_iter().filter(|_| wanted(Measurement::Step)) {
         eprintln!("measuring a training step, last {layers} layers");
         figures.extend(training_step(engine, &settings, layers, repetitions, &abort).await?);
     }
-    eprintln!("measuring a whole write");
     engine.set_settings(&settings).await?;
-    figures.push(whole_write(engine, &abort).await?);
-    engine.reset().await?;
+    if wanted(Measurement::Write) {
+        eprintln!("measuring a whole write");
+        figures.push(whole_write(engine, &abort).await?);
+        engine.reset().await?;
+    }
     Ok(figures)
 }
 
@@ -92,7 +98,7 @@ async fn prefill(engine: &mut Engine, repetitions: usize) -> Result<Figure> {
 /// The difference between a long and a short generation of the same prompts, so that prefill does not count.
 async fn decode(engine: &mut Engine, batch: usize, repetitions: usize, abort: &Abort) -> Result<Figure> {
     let requests = |tokens: usize| -> Vec<GenerateRequest> {
-        let ask = |i| format!("Count from {i} to one thousand, one number after the other, without leaving any out.");
+        let ask = |i| format!("Tell me a long story about a lighthouse keeper who wrote {i} letters.");
         let request = |i| GenerateRequest {
             messages: vec![Message::user(ask(i))],
             max_tokens: tokens,
@@ -115,11 +121,15 @@ async fn decode(engine: &mut Engine, batch: usize, repetitions: usize, abort: &A
         };
         let (short_seconds, short, _) = timed(1).await?;
         let (long_seconds, long, prompt) = timed(1 + DECODE).await?;
+        if repetition == 0 {
+            // Its first generation also made the plan.
+            continue;
+        }
         let (seconds, tokens) = (long_seconds - short_seconds, long - short);
         ensure!(tokens > 0 && seconds > 0.0, "the model ended its answer too early to measure decoding");
         let rate = |&(seconds, tokens, _): &(f64, usize, usize)| tokens as f64 / seconds;
         let this = (seconds, tokens, prompt);
-        if repetition > 0 && best.as_ref().is_none_or(|best| rate(&this) > rate(best)) {
+        if best.as_ref().is_none_or(|best| rate(&this) > rate(best)) {
             best = Some(this);
         }
     }

@@ -52,7 +52,7 @@ pub(crate) async fn run(common: &Common, arguments: &BenchArguments) -> Result<(
     let repetitions = if arguments.quick { 1 } else { 3 };
     eprintln!("measuring the matrix product");
     let before = matmul::best_rate(&gpu, 2 * repetitions).await?;
-    let mut figures = measure::all(&mut session, repetitions).await?;
+    let mut figures = measure::all(&mut session, repetitions, arguments.only).await?;
     // Machines warm up and share: the better of before and after is the measure.
     let after = matmul::best_rate(&gpu, 2 * repetitions).await?;
     let best = if after.gflops > before.gflops { after } else { before };
