@@ -98,7 +98,7 @@ pub struct RolloutSettings {
     /// Whether the model writes a note with keywords on every turn that is kept for retrieval.
     pub notes: bool,
     /// The `cards` memory answers where a card has at least this share of the question's weight (BM25's idf, summed
-    /// over the question's words); below it does not know. 0 = it always hands the nearest card's answer over.
+    /// over the question's words); below it does not know. 0 = one word in common is enough.
     pub card_threshold: f32,
 }
 
@@ -272,7 +272,7 @@ impl Settings {
                 retrieval_tokens: 192,
                 retrieval_dense: 0.5,
                 notes: false,
-                card_threshold: 0.35,
+                card_threshold: 0.2,
             },
             fast: FastSettings {
                 sites,

@@ -44,8 +44,8 @@ async fn conversation(agent: &mut Agent<Scripted>) -> Result<(), AgentError> {
     let (silent, abort): (&mut dyn FnMut(Event), _) = (&mut |_| {}, Abort::default());
     agent.turn("My dog is called Biscuit", silent, &abort).await?;
     agent.write_now(silent, &abort).await?;
-    agent.learn(&[card("Where do I live?", "In Ghent.")], silent, &abort).await?;
-    agent.edit(Card { id: 1, ..card("Where do I live?", "In Bergen.") }, silent, &abort).await?;
+    let id = agent.learn(&[card("Where do I live?", "In Ghent.")], silent, &abort).await?.cards[0].id;
+    agent.edit(Card { id, ..card("Where do I live?", "In Bergen.") }, silent, &abort).await?;
     agent.clear_context(silent);
     agent.ask("Where do I live?", AskOptions::default(), silent, &abort).await?;
     agent.feed("And now something else", "Go on.", silent, &abort).await

@@ -48,11 +48,11 @@ mod tests {
 
     #[test]
     fn a_text_that_both_rankings_like_goes_before_the_favourite_of_one() {
-        let near = [Some(0.9), Some(0.8), Some(0.1), None];
-        assert_eq!(fuse(&hits(&[2, 1]), &near, 0.5), [1, 2, 0]);
+        let near = [Some(0.9), Some(0.8), Some(0.1), Some(0.2), Some(0.3), None];
+        assert_eq!(fuse(&hits(&[2, 1]), &near, 0.5), [1, 2, 0, 4, 3]);
         assert_eq!(fuse(&hits(&[2, 1]), &near, 0.0), [2, 1]);
-        assert_eq!(fuse(&hits(&[2, 1]), &near, 1.0), [0, 1, 2]);
-        assert_eq!(fuse(&hits(&[3]), &near, 0.0), [3]);
+        assert_eq!(fuse(&hits(&[2, 1]), &near, 1.0), [0, 1, 4, 3, 2]);
+        assert_eq!(fuse(&hits(&[5]), &near, 0.0), [5]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Cards looked up without the model.
 
-use super::memory::UNKNOWN;
 use super::strategies::{agent_with, ask_all};
 use super::*;
+use crate::rollout::memory::UNKNOWN;
 
 #[test]
 fn the_nearest_cards_answer_is_handed_over_without_asking_the_model() {
@@ -12,7 +12,7 @@ fn the_nearest_cards_answer_is_handed_over_without_asking_the_model() {
     assert_eq!(written.unwrap().report, None);
     assert_eq!(names(&events), ["cards_written", "cards_kept"]);
 
-    let (answers, events) = ask_all(&mut agent, &["Say, where do I live?", "My horse's name?", "name my dog"], false);
+    let (answers, events) = ask_all(&mut agent, &["Say, where do I live?", "My horse's colour?", "name my dog"], false);
     let told: Vec<_> = answers.iter().map(|a| (a.text.as_str(), a.recalled.card, a.tokens, a.prompt_tokens)).collect();
     assert_eq!(told, [("In Ghent.", Some(1), 0, 0), (UNKNOWN, None, 0, 0), ("Biscuit.", Some(0), 0, 0)]);
     assert!(agent.policy().batches.is_empty());
@@ -62,7 +62,7 @@ fn a_chat_writes_cards_at_the_trigger_and_answers_from_them() {
 #[test]
 fn cards_are_forgotten_edited_and_replaced_without_training() {
     let mut agent = agent_with("cards", 1000, &[]);
-    let mut look_up = |agent: &mut Agent<Scripted>| ask_all(agent, &["Where do I live?"], false).0[0].text.clone();
+    let look_up = |agent: &mut Agent<Scripted>| ask_all(agent, &["Where do I live?"], false).0[0].text.clone();
     learn(&mut agent, &[card("Where do I live?", "In Ghent.")]);
     learn(&mut agent, &[card("Where do I live?", "In Oslo.")]);
     assert_eq!(look_up(&mut agent), "In Oslo.");
