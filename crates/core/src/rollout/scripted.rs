@@ -141,7 +141,7 @@ fn direction_of(text: &str) -> Vec<f32> {
     sums[0] = 0.5;
     for word in words(text) {
         let hash = token(&word) as usize;
-        sums[hash % DIMENSIONS] += if hash / DIMENSIONS % 2 == 0 { 1.0 } else { -1.0 };
+        sums[hash % DIMENSIONS] += if (hash / DIMENSIONS).is_multiple_of(2) { 1.0 } else { -1.0 };
     }
     let norm = sums.iter().map(|v| v * v).sum::<f32>().sqrt();
     sums.into_iter().map(|v| v / norm).collect()
