@@ -65,8 +65,11 @@ impl Display {
                 }
             }
             Event::CardsKept { cards } => self.say(&format!("kept {cards} card(s) for looking up; nothing is trained")),
-            Event::MemoryWritten { passages } => {
+            Event::MemoryWritten { passages, dropped } => {
                 self.replace(None);
+                if !dropped.is_empty() {
+                    self.say(&format!("{} item(s) dropped: too long, or not about the turn", dropped.len()));
+                }
                 if !self.quiet {
                     passages.iter().for_each(|passage| self.say(&passage_line(passage)));
                 }

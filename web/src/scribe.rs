@@ -81,7 +81,7 @@ impl Scribe {
             Event::WritingStarted { .. } => vec![doing(Activity::Writing)],
             Event::CardsWritten { cards, dropped } => self.cards(cards, dropped.len(), now),
             Event::CardsKept { .. } => self.kept(now),
-            Event::MemoryWritten { passages } => vec![self.note(remembered(&passages))],
+            Event::MemoryWritten { passages, .. } => vec![self.note(remembered(&passages))],
             Event::LearningStarted { cards, from_zero, .. } => self.learning(cards, from_zero, now),
             Event::Step(step) => {
                 if let Some(write) = &mut self.write {

@@ -102,7 +102,8 @@ impl<P: Policy> Agent<P> {
             observe(Event::Warning(Warning::NothingWritten { dropped: written.dropped.len() }));
         }
         if !written.passages.is_empty() {
-            observe(Event::MemoryWritten { passages: written.passages.clone() });
+            let dropped = if memory.card_use() == CardUse::None { written.dropped.clone() } else { Vec::new() };
+            observe(Event::MemoryWritten { passages: written.passages.clone(), dropped });
         }
         self.state.memory = memory;
         Ok(Some(written))

@@ -268,6 +268,8 @@ pub enum Event {
     MemoryWritten {
         /// What is new in it: the new summary, or the turns and notes that are kept from now on.
         passages: Vec<Passage>,
+        /// What was dropped: turns that no prompt can hold, notes on something else. With cards it is told with them.
+        dropped: Vec<Dropped>,
     },
     /// Training begins.
     LearningStarted {

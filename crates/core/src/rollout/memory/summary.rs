@@ -56,6 +56,8 @@ impl MemoryStrategy for Summary {
                 max_tokens: input.settings.rollout.summary_tokens,
                 sampling: input.settings.sampling.clone(),
                 weights: Weights::Fast,
+                // A small model goes on with the conversation where it should end.
+                stop: vec!["\nUser:".to_owned(), "\nAssistant:".to_owned()],
                 ..GenerateRequest::default()
             };
             let (generations, aborted) = sample(policy, &[request], observe, abort).await?;

@@ -10,7 +10,7 @@ pub(super) const ALL: [&str; 6] = ["none", "summary", "retrieval", "tmem", "tmem
 pub(super) fn memory_reply(request: &GenerateRequest) -> String {
     let asked = request.messages.last().map(|m| m.content.as_str()).unwrap_or_default();
     if request.assistant_prefix == "Note:" {
-        let said = asked.lines().find_map(|line| line.strip_prefix("User: ")).unwrap_or_default();
+        let said = asked.lines().rev().find_map(|line| line.strip_prefix("User: ")).unwrap_or_default();
         return format!("{said}\nKeywords: {}", said.split(' ').nth(1).unwrap_or_default());
     }
     if asked.ends_with("New memory:") {

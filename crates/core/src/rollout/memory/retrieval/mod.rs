@@ -116,11 +116,12 @@ impl MemoryStrategy for Retrieval {
         abort: &Abort,
     ) -> Result<WriterOutput, PolicyError> {
         let rollout = &input.settings.rollout;
+        let mut output = WriterOutput::default();
         let mut notes = vec![None; input.turns.len()];
         if rollout.notes {
-            match note::write(policy, input, observe, abort).await? {
+            match note::write(policy, input, &mut output.dropped, observe, abort).await? {
                 Some(written) => notes = written,
-                None => return Ok(WriterOutput { aborted: true, ..WriterOutput::default() }),
+                None => return Ok(WriterOutput { aborted: true, ..output }),
             }
         }
         let mut new: Vec<Entry> = input.turns.iter().zip(notes).map(|(turn, note)| Entry::new(turn, note)).collect();
@@ -140,6 +141,6 @@ impl MemoryStrategy for Retrieval {
             index.add(&entry.searched());
             self.entries.push(entry);
         }
-        Ok(WriterOutput::default())
+        Ok(output)
     }
 }

@@ -1,14 +1,17 @@
 //! The model's own note on a turn: a sentence and keywords.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::super::transcript;
 use crate::abort::Abort;
 use crate::message::Message;
+use crate::retrieval::terms;
 use crate::rollout::event::Event;
 use crate::rollout::policy::{GenerateRequest, Policy, PolicyError, Weights};
 use crate::rollout::state::Turn;
-use crate::rollout::writer::{MAX_TEXT, WriterInput, sample};
+use crate::rollout::writer::{DropReason, Dropped, MAX_TEXT, WriterInput, sample};
 
 /// Most tokens of a note with its keywords.
 const NOTE_TOKENS: usize = 64;
@@ -18,6 +21,19 @@ const MAX_KEYWORDS: usize = 8;
 const MAX_KEYWORD: usize = 64;
 /// What stands before the keywords.
 const KEYWORDS: &str = "Keywords:";
+/// A small model copies the words of a described form; examples show it instead, several so that none is copied.
+const EXAMPLES: &str = "Conversation:\nUser: My sister Olga came by on Sunday with her kids.\nAssistant: How nice!\n\
+                        Note: The user's sister Olga visited on Sunday with her children.\n\
+                        Keywords: sister, Olga, visit, Sunday, children\n\n\
+                        Conversation:\nUser: I finally sold the old Toyota.\nAssistant: For how much?\n\
+                        Note: The user sold an old Toyota.\n\
+                        Keywords: Toyota, car, sold\n\n\
+                        Conversation:\nUser: We fly to Lisbon in May, I can't wait.\nAssistant: Enjoy it!\n\
+                        Note: The user looks forward to a flight to Lisbon in May.\n\
+                        Keywords: Lisbon, flight, travel, May";
+
+/// Share of a note's words that must stand in the turn; a note below it is about something else.
+const GROUNDED: f32 = 0.5;
 
 /// What the model noted about a turn.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,11 +69,20 @@ impl Note {
     }
 }
 
+/// Whether a note is about the turn.
+fn is_grounded(note: &Note, turn: &Turn) -> bool {
+    let said: HashSet<String> = terms(&format!("{}\n{}", turn.user, turn.assistant)).into_iter().collect();
+    let noted = terms(&note.text);
+    let found = noted.iter().filter(|term| said.contains(*term)).count();
+    found as f32 >= GROUNDED * noted.len() as f32
+}
+
 /// A note on each of the turns, all in one batch; none on a turn that the model does not hold, or where it wrote
-/// nothing usable. `None` where it was stopped.
+/// nothing usable (`dropped` then says so). `None` where it was stopped.
 pub(super) async fn write<P: Policy>(
     policy: &mut P,
     input: &WriterInput<'_>,
+    dropped: &mut Vec<Dropped>,
     observe: &mut dyn FnMut(Event),
     abort: &Abort,
 ) -> Result<Option<Vec<Option<Note>>>, PolicyError> {
@@ -87,7 +112,11 @@ pub(super) async fn write<P: Policy>(
         return Ok(None);
     }
     for (place, generation) in places.into_iter().zip(generations) {
-        notes[place] = Note::parse(&generation.text);
+        match Note::parse(&generation.text) {
+            Some(note) if is_grounded(&note, &input.turns[place]) => notes[place] = Some(note),
+            Some(_) => dropped.push(Dropped::new(DropReason::NotGrounded, &generation.text)),
+            None => dropped.push(Dropped::new(DropReason::Empty, &generation.text)),
+        }
     }
     Ok(Some(notes))
 }
@@ -96,8 +125,8 @@ fn instruction(turn: &Turn, question: Option<&str>) -> Message {
     let purpose =
         question.map_or_else(String::new, |question| format!(" The note is for answering this question: {question}"));
     Message::user(format!(
-        "Write a note on this part of a conversation: one short sentence with its facts, then up to {MAX_KEYWORDS} \
-         keywords to find it by.{purpose}\n\n{}\n\nReply in this form:\nNote: the sentence\n{KEYWORDS} one, two, three",
+        "Write a note on the last part of a conversation: one short sentence with its facts, then up to {MAX_KEYWORDS} \
+         keywords to find it by.{purpose}\n\n{EXAMPLES}\n\nConversation:\n{}",
         transcript(&turn.user, &turn.assistant)
     ))
 }
@@ -114,6 +143,16 @@ mod tests {
         assert_eq!(Note::parse("No keywords here").unwrap().keywords, Vec::<String>::new());
         assert_eq!(Note::parse(" \nKeywords: a, b"), None);
         assert_eq!(Note::parse(""), None);
+    }
+
+    #[test]
+    fn a_note_about_something_else_is_told_from_one_about_the_turn() {
+        let turn =
+            Turn { index: 0, user: "My dogs are at the vet's today".into(), assistant: "I hope they are well.".into() };
+        let grounded = |text: &str| is_grounded(&Note::parse(text).unwrap(), &turn);
+        assert!(grounded("The user's dog is at the vet."));
+        assert!(grounded("The dog visits a vet, hopefully well"));
+        assert!(!grounded("The user's sister Olga visited on Sunday."));
     }
 
     proptest::proptest! {

@@ -35,7 +35,7 @@ impl Retrieval {
     /// The mean of the embeddings. Mean-pooled states of a language model lie in a narrow cone, and what all of them
     /// share says nothing about which is near. One entry alone has nothing to be compared with: its mean is 0.
     fn mean(&self) -> Vec<f32> {
-        let width = self.entries.first().map_or(0, |entry| entry.embedding.len());
+        let width = self.entries.iter().map(|entry| entry.embedding.len()).find(|&width| width > 0).unwrap_or(0);
         let embedded: Vec<_> = self.entries.iter().map(|e| &e.embedding).filter(|e| e.len() == width).collect();
         let mut mean = vec![0.0; width];
         if embedded.len() > 1 {
