@@ -6,7 +6,7 @@ use indicatif::ProgressBar;
 use tmem_core::card::Card;
 use tmem_core::fast::{StepReport, WriteOutcome, WriteReport};
 use tmem_core::rollout::policy::GateReading;
-use tmem_core::rollout::{Event, Speaker};
+use tmem_core::rollout::{Event, Passage, Speaker, Warning};
 
 use crate::session::{spinner, style};
 
@@ -54,7 +54,7 @@ impl Display {
             Event::Trigger { tokens, budget } => {
                 self.say(&format!("the context has {tokens} tokens, its budget is {budget}: writing to memory"));
             }
-            Event::WritingStarted { .. } => self.replace(Some(spinner("Writing cards"))),
+            Event::WritingStarted { .. } => self.replace(Some(spinner("Writing memory"))),
             Event::CardsWritten { cards, dropped } => {
                 self.replace(None);
                 if !self.quiet {
@@ -62,6 +62,13 @@ impl Display {
                 }
                 if !dropped.is_empty() {
                     self.say(&format!("{} item(s) dropped: not grounded, repeated, or malformed", dropped.len()));
+                }
+            }
+            Event::CardsKept { cards } => self.say(&format!("kept {cards} card(s) for looking up; nothing is trained")),
+            Event::MemoryWritten { passages } => {
+                self.replace(None);
+                if !self.quiet {
+                    passages.iter().for_each(|passage| self.say(&passage_line(passage)));
                 }
             }
             Event::LearningStarted { cards, replay, from_zero } => {
@@ -82,7 +89,12 @@ impl Display {
             Event::CardForgotten { id } => self.say(&format!("card {id} is forgotten")),
             Event::CardEdited { card } => self.say(&card_line(card)),
             Event::Reset if !self.quiet => self.say("everything is as at the start"),
-            Event::Warning(warning) => self.say(&format!("warning: {warning}")),
+            Event::Warning(warning) => {
+                if matches!(warning, Warning::NothingWritten { .. } | Warning::WriteAbandoned { .. }) {
+                    self.replace(None);
+                }
+                self.say(&format!("warning: {warning}"));
+            }
             _ => {}
         }
     }
@@ -132,6 +144,14 @@ pub(crate) fn card_line(card: &Card) -> String {
         more => format!(" [+{more} wordings]"),
     };
     format!("  {}: {}{wordings} -> {}{turn}", card.id, card.question, card.answer)
+}
+
+/// A piece of explicit memory, its first line after where it is from.
+pub(crate) fn passage_line(passage: &Passage) -> String {
+    let source = passage.turn.map_or_else(|| "summary".to_owned(), |turn| format!("turn {}", turn + 1));
+    let keywords =
+        if passage.keywords.is_empty() { String::new() } else { format!(" ({})", passage.keywords.join(", ")) };
+    format!("  {source}: {}{keywords}", passage.text.replace('\n', "\n    "))
 }
 
 /// The gate's decision on one line.

@@ -58,6 +58,9 @@ pub struct Answer {
 pub struct WriteSummary {
     /// Whether Δ was trained from zero by the cards that were kept.
     pub retrained: bool,
+    /// Whether the cards are only kept: the memory trains nothing.
+    #[serde(default)]
+    pub kept: bool,
     /// Cards written; empty where Δ was trained anew.
     pub cards: Vec<Card>,
     /// Number of cards trained on, replayed ones not counted.

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 use tmem_core::card::Card;
 use tmem_core::fast::{DeltaId, SiteNorm, StepReport};
+use tmem_core::rollout::Passage;
 use tmem_core::settings::Settings;
 
 use crate::log::{Entry, Log};
@@ -263,6 +264,8 @@ pub struct Status {
     pub budget: usize,
     /// Every card and whether it is trained.
     pub cards: Vec<CardState>,
+    /// What is remembered as text: the summary, or turns and notes.
+    pub passages: Vec<Passage>,
     /// The Δ in force.
     pub delta: DeltaId,
     /// Size of Δ per site.
@@ -300,6 +303,8 @@ pub struct Replayed {
     pub distance: Option<f32>,
     /// Actions that were impossible here, because the writer wrote other cards.
     pub skipped: usize,
+    /// Whether what is remembered outside of the fast weights is the same; `None` where the link does not say.
+    pub memory: Option<bool>,
 }
 
 impl Replayed {

@@ -5,9 +5,9 @@ mod tests;
 
 use tmem_core::card::Card;
 use tmem_core::fast::{SiteNorm, WriteOutcome, WriteReport};
-use tmem_core::rollout::{self, Event, Speaker, Warning};
+use tmem_core::rollout::{self, Event, Passage, Speaker, Warning};
 
-use crate::format::sentence;
+use crate::format::{count, sentence};
 use crate::log::{Answer, Content, Entry, Log, WriteSummary};
 use crate::protocol::{Activity, News};
 
@@ -80,6 +80,8 @@ impl Scribe {
             Event::Answer(answer) => self.answered(answer, now),
             Event::WritingStarted { .. } => vec![doing(Activity::Writing)],
             Event::CardsWritten { cards, dropped } => self.cards(cards, dropped.len(), now),
+            Event::CardsKept { .. } => self.kept(now),
+            Event::MemoryWritten { passages } => vec![self.note(remembered(&passages))],
             Event::LearningStarted { cards, from_zero, .. } => self.learning(cards, from_zero, now),
             Event::Step(step) => {
                 if let Some(write) = &mut self.write {
@@ -214,15 +216,29 @@ impl Scribe {
         vec![self.put(id, Content::Write(Box::new(summary)))]
     }
 
+    /// The cards of a write are kept without training.
+    fn kept(&mut self, now: f64) -> Vec<News> {
+        let Some(mut write) = self.write.take() else { return Vec::new() };
+        write.summary.kept = true;
+        write.summary.outcome = Some(WriteOutcome::Completed);
+        write.summary.seconds = now - write.began;
+        vec![self.put(write.id, Content::Write(Box::new(write.summary)))]
+    }
+
     /// A card was changed or forgotten. Where cards are left that shows as a retraining.
     fn changed(&mut self) -> Vec<News> {
         match self.write.take() {
             Some(_) => Vec::new(),
             None => {
+                let learned = self.norms.iter().any(|site| site.relative > 0.0);
                 for site in &mut self.norms {
                     site.relative = 0.0;
                 }
-                vec![self.note("No card is left: the fast weights are back at zero.".to_owned())]
+                let text = match learned {
+                    true => "No card is left: the fast weights are back at zero.",
+                    false => "The cards have changed.",
+                };
+                vec![self.note(text.to_owned())]
             }
         }
     }
@@ -233,6 +249,13 @@ impl Scribe {
         let summary = WriteSummary { dropped, outcome, seconds: now - began, ..WriteSummary::default() };
         let id = self.next_id();
         vec![self.put(id, Content::Write(Box::new(summary)))]
+    }
+}
+
+fn remembered(passages: &[Passage]) -> String {
+    match passages {
+        [Passage { turn: None, .. }] => "The summary was rewritten.".to_owned(),
+        turns => format!("{} can be brought back later.", count(turns.len(), "turn")),
     }
 }
 

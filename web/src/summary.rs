@@ -35,6 +35,8 @@ pub struct Summary {
     pub context: Option<(usize, usize)>,
     /// Questions and answers of the cards, oldest first.
     pub cards: Vec<(String, String)>,
+    /// What is remembered as text.
+    pub passages: Vec<String>,
     /// Version and hash of Δ.
     pub delta: Option<DeltaId>,
     /// Training steps of the latest write.
@@ -75,6 +77,7 @@ impl From<&PageState> for Summary {
                 .flat_map(|status| &status.cards)
                 .map(|held| (held.card.question.clone(), held.card.answer.clone()))
                 .collect(),
+            passages: status.iter().flat_map(|s| &s.passages).map(|passage| passage.text.clone()).collect(),
             delta: status.map(|status| status.delta.clone()),
             steps: state.steps.len(),
             link: state.link.clone(),

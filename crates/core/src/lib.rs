@@ -12,5 +12,6 @@ pub mod fast;
 pub mod message;
 pub mod model;
 pub mod recipe;
+pub mod retrieval;
 pub mod rollout;
 pub mod settings;

@@ -24,10 +24,29 @@ pub struct Settings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MemoryKind {
-    /// Everything stays in the context.
+    /// Everything stays in the context; at the model's limit the oldest turns fall out.
     None,
+    /// One running summary in the prompt, rewritten at each trigger (MemAgent's overwrite).
+    Summary,
+    /// Earlier turns, and notes on them, brought back into the prompt where they fit the question (A-MEM's shape).
+    Retrieval,
     /// Fast weights.
     Tmem,
+    /// Fast weights, and a summary or retrieved turns in the prompt (`text_channel` says which).
+    TmemText,
+    /// Cards as for the fast weights, but nothing is trained: the nearest card's answer is handed over, without the
+    /// model. The baseline that keeps the others honest.
+    Cards,
+}
+
+/// The text channel of [`MemoryKind::TmemText`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TextChannel {
+    /// As [`MemoryKind::Summary`].
+    Summary,
+    /// As [`MemoryKind::Retrieval`].
+    Retrieval,
 }
 
 /// How cards are written.
@@ -60,6 +79,27 @@ pub struct RolloutSettings {
     pub wordings: usize,
     /// System prompt; the template's own default where empty.
     pub system_prompt: String,
+    /// Whether the writer is told the question that the memory is for, where one was given (the paper's one episode
+    /// for each question); otherwise it writes blindly, as for a real assistant.
+    pub question_aware: bool,
+    /// Whether the writer's prompt shows the cards already learned (`json` writer; the other one copies spans).
+    pub card_history: bool,
+    /// Which text `tmem_text` carries beside the fast weights.
+    pub text_channel: TextChannel,
+    /// Most tokens of the running summary.
+    pub summary_tokens: usize,
+    /// Most turns that are brought back for one question; turns they are linked with may fill what the budget leaves.
+    pub retrieval_turns: usize,
+    /// Most tokens that turns brought back may take in a prompt.
+    pub retrieval_tokens: usize,
+    /// Weight of the model's own similarity of texts against that of words, between 0 (BM25 alone; nothing is embedded
+    /// then) and 1.
+    pub retrieval_dense: f32,
+    /// Whether the model writes a note with keywords on every turn that is kept for retrieval.
+    pub notes: bool,
+    /// The `cards` memory answers where a card has at least this share of the question's weight (BM25's idf, summed
+    /// over the question's words); below it does not know. 0 = one word in common is enough.
+    pub card_threshold: f32,
 }
 
 /// Where A comes from (METHOD §3).
@@ -187,6 +227,12 @@ impl Settings {
         settings.rollout.budget = 4096;
         settings.rollout.writer = WriterKind::Json;
         settings.rollout.wordings = 0;
+        settings.rollout.question_aware = true;
+        settings.rollout.card_history = true;
+        settings.rollout.summary_tokens = 1024;
+        settings.rollout.retrieval_turns = 10;
+        settings.rollout.retrieval_tokens = 1024;
+        settings.rollout.notes = true;
         settings.fast = FastSettings {
             layers: 4,
             optimizer: OptimizerKind::Sgd,
@@ -219,6 +265,15 @@ impl Settings {
                 max_cards: 32,
                 wordings: 4,
                 system_prompt: String::new(),
+                question_aware: false,
+                card_history: false,
+                text_channel: TextChannel::Retrieval,
+                summary_tokens: 128,
+                retrieval_turns: 4,
+                retrieval_tokens: 192,
+                retrieval_dense: 0.5,
+                notes: false,
+                card_threshold: 0.2,
             },
             fast: FastSettings {
                 sites,

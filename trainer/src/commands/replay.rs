@@ -67,7 +67,12 @@ fn verdict(outcome: &Outcome<'_>) -> String {
         ),
         ReplayOutcome::OtherShape => "fast weights of another shape: the model has other sites here".to_owned(),
     };
-    format!("replayed in {seconds:.1} s on {adapter}: {verdict}{skipped}")
+    let memory = match report.memory {
+        None => "",
+        Some(true) => ", and the same text is remembered",
+        Some(false) => ", and other text is remembered",
+    };
+    format!("replayed in {seconds:.1} s on {adapter}: {verdict}{memory}{skipped}")
 }
 
 /// A link that replays what a session did since its last reset; a file where that is too long for a link.

@@ -141,6 +141,9 @@ fn written(content: Content) -> AnyView {
 
 fn headline(summary: &WriteSummary) -> String {
     let cards = format::count(summary.count, "card");
+    if summary.kept {
+        return format!("Kept {cards} for looking up");
+    }
     match (&summary.outcome, summary.retrained) {
         (None, true) => format!("Training anew from {cards}"),
         (None, false) => format!("Learning {cards}"),

@@ -1,19 +1,25 @@
-//! The memory panel: every card, where it comes from, whether it is known; forgetting and editing.
+//! The memory panel: every card, where it comes from, whether it is known; forgetting and editing. Beside the cards the
+//! explicit memory, where the strategy has one.
 
 use leptos::html;
 use leptos::prelude::*;
 use tmem_core::card::Card;
+use tmem_core::rollout::Passage;
+use tmem_core::settings::MemoryKind;
 
 use crate::format;
 use crate::page::Page;
 use crate::protocol::{Action, CardState};
 
-/// Every card.
+/// Every card, and what is remembered as text.
 #[component]
 pub(crate) fn Memory() -> impl IntoView {
     let page = Page::here();
     let cards =
         Memo::new(move |_| page.state.with(|s| s.status.as_ref().map(|st| st.cards.clone()).unwrap_or_default()));
+    let passages =
+        Memo::new(move |_| page.state.with(|s| s.status.as_ref().map(|st| st.passages.clone()).unwrap_or_default()));
+    let kind = Memo::new(move |_| page.state.with(|s| s.status.as_ref().map(|st| st.settings.rollout.memory)));
     let editing = RwSignal::new(None::<u64>);
     let count = move || format::count(cards.with(Vec::len), "card");
     view! {
@@ -23,16 +29,52 @@ pub(crate) fn Memory() -> impl IntoView {
                 <span class="hint" data-testid="card-count">{count}</span>
             </div>
             {move || {
-                cards
-                    .with(Vec::is_empty)
-                    .then(|| view! { <p class="hint">"Flashcards appear here when memory is written. They are what the fast weights learn."</p> })
+                (cards.with(Vec::is_empty) && passages.with(Vec::is_empty))
+                    .then(|| view! { <p class="hint">{empty_hint(kind.get())}</p> })
             }}
             <ul class="cards">
                 <For each=move || cards.get() key=|held| (held.card.clone(), held.percent) let(held)>
                     <CardLine held editing />
                 </For>
             </ul>
+            {move || {
+                (!passages.with(Vec::is_empty)).then(|| {
+                    let lines = passages.get().into_iter().map(|passage| view! { <PassageLine passage /> }).collect_view();
+                    view! {
+                        <h3>"Remembered as text"</h3>
+                        <ul class="cards" data-testid="passages">{lines}</ul>
+                    }
+                })
+            }}
         </section>
+    }
+}
+
+/// What will stand here.
+fn empty_hint(kind: Option<MemoryKind>) -> &'static str {
+    match kind {
+        Some(MemoryKind::None) => "No memory: what no longer fits the context is lost. The settings have others.",
+        Some(MemoryKind::Summary) => "The summary appears here when memory is written.",
+        Some(MemoryKind::Retrieval) => "Earlier turns appear here when memory is written.",
+        Some(MemoryKind::Cards) => "Flashcards appear here when memory is written. They are looked up, not learned.",
+        Some(MemoryKind::Tmem | MemoryKind::TmemText) | None => {
+            "Flashcards appear here when memory is written. They are what the fast weights learn."
+        }
+    }
+}
+
+#[component]
+fn PassageLine(passage: Passage) -> impl IntoView {
+    let source = passage.turn.map_or_else(|| "summary".to_owned(), |turn| format!("turn {}", turn + 1));
+    let keywords = (!passage.keywords.is_empty()).then(|| passage.keywords.join(", "));
+    view! {
+        <li class="card" data-testid="passage">
+            <p class="kept">{passage.text}</p>
+            <p class="foot">
+                <span>{source}</span>
+                <span>{keywords}</span>
+            </p>
+        </li>
     }
 }
 

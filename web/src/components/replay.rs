@@ -63,6 +63,10 @@ fn Outcome(replayed: Replayed) -> impl IntoView {
     };
     let skipped = (replayed.skipped > 0)
         .then(|| format!(" {} could not be done here.", format::count(replayed.skipped, "action")));
+    let memory = replayed.memory.map(|same| match same {
+        true => " What is remembered beside them is the same.",
+        false => " What is remembered beside them differs.",
+    });
     let hashes = format!(
         "expected {}, reached {}",
         format::short_hash(&replayed.expected),
@@ -70,7 +74,7 @@ fn Outcome(replayed: Replayed) -> impl IntoView {
     );
     view! {
         <div class="notice" data-testid="replayed" data-outcome=kind>
-            <p>{words} {skipped} " " <span class="hint">{hashes}</span></p>
+            <p>{words} {memory} {skipped} " " <span class="hint">{hashes}</span></p>
             <button class="quiet" on:click=move |_| page.state.update(|s| s.replayed = None)>"Dismiss"</button>
         </div>
     }

@@ -2,7 +2,7 @@
 
 use leptos::html;
 use leptos::prelude::*;
-use tmem_core::settings::{Init, OptimizerKind, Settings, WriterKind};
+use tmem_core::settings::{Init, MemoryKind, OptimizerKind, Settings, TextChannel, WriterKind};
 
 use crate::page::Page;
 use crate::protocol::Action;
@@ -53,6 +53,40 @@ pub(crate) fn SettingsDrawer() -> impl IntoView {
                         get=|s| s.sampling.temperature.into() set=|s, v| s.sampling.temperature = v as f32 name="temperature" />
                     <Number draft label="Seed" min=0.0 max=9e15 step="1"
                         get=|s| s.seed as f64 set=|s, v| { s.seed = v as u64; s.sampling.seed = v as u64; } name="seed" />
+                </fieldset>
+                <fieldset>
+                    <legend>"Memory"</legend>
+                    <Choice draft label="When the context is full" name="memory"
+                        options=&[
+                            ("tmem", "Learn flashcards into the fast weights"),
+                            ("tmem_text", "Learn flashcards, and keep text as well"),
+                            ("summary", "Keep one summary in the prompt"),
+                            ("retrieval", "Keep the turns, bring back those that fit the question"),
+                            ("cards", "Look flashcards up, without the model"),
+                            ("none", "Nothing: the oldest turns fall out"),
+                        ]
+                        get=|s| memory_name(s.rollout.memory)
+                        set=|s, v| s.rollout.memory = memory_kind(v) />
+                    <Choice draft label="Text kept beside the flashcards" name="text-channel"
+                        options=&[("retrieval", "Turns that fit the question"), ("summary", "One summary")]
+                        get=|s| match s.rollout.text_channel { TextChannel::Summary => "summary", TextChannel::Retrieval => "retrieval" }
+                        set=|s, v| s.rollout.text_channel = if v == "summary" { TextChannel::Summary } else { TextChannel::Retrieval } />
+                    <Number draft label="Longest summary, tokens" min=16.0 max=2048.0 step="1"
+                        get=|s| s.rollout.summary_tokens as f64 set=|s, v| s.rollout.summary_tokens = v as usize name="summary-tokens" />
+                    <Number draft label="Most turns brought back" min=1.0 max=64.0 step="1"
+                        get=|s| s.rollout.retrieval_turns as f64 set=|s, v| s.rollout.retrieval_turns = v as usize name="retrieval-turns" />
+                    <Number draft label="Room for turns brought back, tokens" min=16.0 max=4096.0 step="1"
+                        get=|s| s.rollout.retrieval_tokens as f64 set=|s, v| s.rollout.retrieval_tokens = v as usize name="retrieval-tokens" />
+                    <label class="check">
+                        <input
+                            type="checkbox"
+                            data-testid="set-notes"
+                            prop:checked=move || draft.with(|s| s.rollout.notes)
+                            on:change=move |event| draft.update(|s| s.rollout.notes = event_target_checked(&event))
+                        />
+                        "Notes: the model describes each turn that is kept"
+                    </label>
+                    <p class="hint">"Another memory begins without text. Flashcards stay; the fast weights learn them anew, or go back to zero."</p>
                 </fieldset>
                 <fieldset>
                     <legend>"Writing cards"</legend>
@@ -108,6 +142,28 @@ pub(crate) fn SettingsDrawer() -> impl IntoView {
                 </div>
             </form>
         </dialog>
+    }
+}
+
+fn memory_name(kind: MemoryKind) -> &'static str {
+    match kind {
+        MemoryKind::None => "none",
+        MemoryKind::Summary => "summary",
+        MemoryKind::Retrieval => "retrieval",
+        MemoryKind::Tmem => "tmem",
+        MemoryKind::TmemText => "tmem_text",
+        MemoryKind::Cards => "cards",
+    }
+}
+
+fn memory_kind(name: &str) -> MemoryKind {
+    match name {
+        "none" => MemoryKind::None,
+        "summary" => MemoryKind::Summary,
+        "retrieval" => MemoryKind::Retrieval,
+        "tmem_text" => MemoryKind::TmemText,
+        "cards" => MemoryKind::Cards,
+        _ => MemoryKind::Tmem,
     }
 }
 

@@ -101,6 +101,40 @@ fn memory_written_before_an_answer_stands_above_it() {
     assert_eq!(kinds(scribe.log()), ["turn", "write", "cleared", "turn"]);
 }
 
+/// Says something under a memory strategy, then writes; the lines it made.
+fn written_with(memory: &str) -> Scribe {
+    let (mut agent, mut scribe) = (agent(500), Scribe::default());
+    let mut settings = agent.settings().clone();
+    settings.set(&format!("memory={memory}")).unwrap();
+    agent.set_settings(settings);
+    said(&mut agent, &mut scribe, "My dog's name is Biscuit.");
+    now(agent.write_now(&mut |event| drop(scribe.observe(event, 2.0)), &Abort::default())).unwrap();
+    scribe.end_run();
+    scribe
+}
+
+#[test]
+fn cards_that_are_only_kept_are_a_complete_write() {
+    let scribe = written_with("cards");
+    assert_eq!(kinds(scribe.log()), ["turn", "write"]);
+    let Content::Write(summary) = &scribe.log().entries()[1].content else { panic!("no write") };
+    assert_eq!((summary.kept, summary.count, &summary.outcome), (true, 1, &Some(WriteOutcome::Completed)));
+}
+
+#[test]
+fn text_that_is_remembered_is_a_line() {
+    for (memory, kinds_expected, line) in [
+        ("summary", &["turn", "notice"][..], "The summary was rewritten."),
+        ("retrieval", &["turn", "notice"], "1 turn can be brought back later."),
+        ("tmem_text", &["turn", "write", "notice"], "1 turn can be brought back later."),
+    ] {
+        let scribe = written_with(memory);
+        assert_eq!(kinds(scribe.log()), kinds_expected, "{memory}");
+        let Content::Notice { text } = &scribe.log().entries().last().unwrap().content else { panic!("no notice") };
+        assert_eq!(text, line);
+    }
+}
+
 #[test]
 fn a_writer_that_finds_nothing_is_told() {
     let mut scribe = Scribe::default();

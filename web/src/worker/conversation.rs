@@ -6,6 +6,7 @@ use tmem_core::abort::Abort;
 use tmem_core::card::Card;
 use tmem_core::fast::{DeltaId, SiteNorm};
 use tmem_core::message::Message;
+use tmem_core::rollout::memory::{CardUse, MemoryStrategy as _};
 use tmem_core::rollout::policy::{Policy, ScoreRequest, Weights};
 use tmem_core::rollout::{Agent, AgentError, AgentSnapshot, Event};
 use tmem_gpu::Gpu;
@@ -167,6 +168,11 @@ impl<P: Policy> Conversation<P> {
 
     /// Asks how well each card is known, where Δ or the cards have changed since.
     async fn check_cards(&mut self, run: u64) -> Result<(), AgentError> {
+        if self.agent.state().memory.card_use() != CardUse::Learned {
+            // Nobody taught the model these cards.
+            self.known.clear();
+            return Ok(());
+        }
         let cards = self.agent.cards();
         let same = self.known.len() == cards.len() && cards.iter().all(|card| self.known.contains_key(&card.id));
         if same && self.known_at == self.agent.policy().delta() {
@@ -197,6 +203,7 @@ impl<P: Policy> Conversation<P> {
             context_tokens: self.agent.context_tokens()?,
             budget: self.agent.budget(),
             cards: cards.collect(),
+            passages: self.agent.passages(),
             delta: self.agent.policy().delta(),
             norms: self.scribe.norms().to_vec(),
             settings: Box::new(self.agent.settings().clone()),

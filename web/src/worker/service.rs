@@ -177,21 +177,19 @@ impl Conversation<Engine> {
         self.forget_everything(run, norms).await
     }
 
-    /// Takes new settings into use. Where they mean other fast weights, Δ is trained anew from the cards.
+    /// Takes new settings into use. Where they mean other fast weights, or a memory that learns its cards where the last
+    /// one did not, Δ is trained anew from the cards; under a memory that trains nothing it becomes 0.
     async fn configure(&mut self, run: u64, settings: Settings) -> Result<(), Failure> {
         settings.validate().map_err(|error| Failure::new(Cause::Other, error.to_string()))?;
         let before = self.agent.policy().delta();
         self.agent.policy_mut().set_settings(&settings).await?;
         self.agent.set_settings(settings);
-        if self.agent.policy().delta() == before {
-            return self.settle(run, Ok(())).await;
+        let relearn = self.agent.needs_relearning();
+        if relearn || self.agent.policy().delta() != before {
+            let norms = no_norms(self.agent.policy());
+            self.set_norms(norms);
         }
-        let norms = no_norms(self.agent.policy());
-        self.set_norms(norms);
-        match self.agent.cards().is_empty() {
-            true => self.settle(run, Ok(())).await,
-            false => self.relearn(run).await,
-        }
+        if relearn { self.relearn(run).await } else { self.settle(run, Ok(())).await }
     }
 
     async fn share(&mut self, run: u64) -> Result<(), Failure> {
@@ -230,6 +228,7 @@ impl Conversation<Engine> {
                 reached: report.delta.hash,
                 distance,
                 skipped: report.skipped,
+                memory: report.memory,
             }),
         );
         Ok(())

@@ -2,6 +2,7 @@
 
 mod anchors;
 mod decoder;
+mod embed;
 mod error;
 mod examples;
 mod generate;

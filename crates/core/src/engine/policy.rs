@@ -29,6 +29,10 @@ impl Policy for Engine {
         Ok(self.score_all(requests).await?)
     }
 
+    async fn embed(&mut self, texts: &[String]) -> Result<Vec<Vec<f32>>, PolicyError> {
+        Ok(self.embed_all(texts).await?)
+    }
+
     async fn learn(
         &mut self,
         cards: &[Card],

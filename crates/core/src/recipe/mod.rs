@@ -18,11 +18,13 @@ use flate2::Compression;
 use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 pub use fingerprint::Fingerprint;
 pub use replay::{ReplayError, ReplayOutcome, ReplayReport, replay};
 
 use crate::fast::DeltaId;
+use crate::rollout::memory::{CardUse, MemoryStrategy};
 use crate::rollout::policy::Policy;
 use crate::rollout::{Action, Agent, AgentError};
 use crate::settings::{Settings, SettingsError};
@@ -56,6 +58,10 @@ pub struct Expected {
     pub hash: String,
     /// B in few numbers.
     pub fingerprint: Fingerprint,
+    /// Sha-256 of what is remembered outside of Δ, where the strategy remembers anything there: the passages of the
+    /// explicit memory, and the cards that are kept but not trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<String>,
 }
 
 /// A rollout that can be done again.
@@ -135,6 +141,9 @@ impl Recipe {
         preset: Option<String>,
     ) -> Result<Self, AgentError> {
         let fast = agent.policy_mut().snapshot().await?;
+        // Cards alone do not bring an explicit memory back.
+        let whole = !agent.state().off_script || agent.passages().is_empty();
+        let memory = if whole { memory_hash(agent) } else { None };
         let state = agent.state();
         let script = if state.off_script {
             state.written_cards().into_iter().map(|cards| Action::Learn { cards }).collect()
@@ -147,7 +156,7 @@ impl Recipe {
             preset,
             settings: agent.settings().clone(),
             script,
-            expected: Expected { hash: fast.delta.hash, fingerprint: Fingerprint::of(&fast.b) },
+            expected: Expected { hash: fast.delta.hash, fingerprint: Fingerprint::of(&fast.b), memory },
         })
     }
 
@@ -221,6 +230,23 @@ impl Recipe {
         }
         Ok(recipe)
     }
+}
+
+/// Sha-256 of what an agent remembers outside of Δ, in hexadecimal; `None` where that is nothing.
+fn memory_hash<P: Policy>(agent: &Agent<P>) -> Option<String> {
+    let passages = agent.passages();
+    let kept = if agent.state().memory.card_use() == CardUse::Kept { agent.cards() } else { &[] };
+    if passages.is_empty() && kept.is_empty() {
+        return None;
+    }
+    let mut hash = Sha256::new();
+    let passages = passages.iter().flat_map(|p| p.keywords.iter().chain([&p.text]));
+    let cards = kept.iter().flat_map(|card| card.questions().chain([card.answer.as_str()]));
+    for text in passages.map(String::as_str).chain(cards) {
+        hash.update((text.len() as u64).to_le_bytes());
+        hash.update(text);
+    }
+    Some(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Whether a Δ is the expected one, or how far from it.

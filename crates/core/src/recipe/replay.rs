@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Recipe;
+use super::{Recipe, memory_hash};
 use crate::abort::Abort;
 use crate::fast::DeltaId;
 use crate::rollout::policy::{Policy, PolicyError};
@@ -32,6 +32,9 @@ pub struct ReplayReport {
     pub delta: DeltaId,
     /// Hash of the Δ the recipe was made with.
     pub expected_hash: String,
+    /// Whether what is remembered outside of Δ (a summary, notes, cards that are not trained) is the same; `None` where
+    /// the recipe does not say.
+    pub memory: Option<bool>,
     /// Actions that could not be done here: on another adapter the writer may have written other cards.
     pub skipped: usize,
 }
@@ -110,6 +113,7 @@ pub async fn replay<P: Policy>(
         outcome: recipe.expected.compare(&fast.delta, &fast.b),
         delta: fast.delta,
         expected_hash: recipe.expected.hash.clone(),
+        memory: recipe.expected.memory.as_ref().map(|hash| memory_hash(agent).as_ref() == Some(hash)),
         skipped,
     })
 }
@@ -126,6 +130,10 @@ async fn perform<P: Policy>(
         Action::Ask { text, context } => {
             let options = AskOptions { context: *context, twin: false };
             agent.ask(text, options, observe, abort).await.map(drop)
+        }
+        Action::Purpose { question } => {
+            agent.set_question(question.as_deref());
+            Ok(())
         }
         Action::Write {} => agent.write_now(observe, abort).await.map(drop),
         Action::Clear {} => {

@@ -1,8 +1,9 @@
 //! The agent: ordinary actions, the trigger, and the state around them.
 
-use super::event::{Answer, Event, Segment, SegmentKind, Speaker, Warning};
-use super::memory::{Memory, MemoryStrategy};
-use super::policy::{Finish, GenerateRequest, Policy, PolicyError, Weights};
+use super::asking::AskOptions;
+use super::event::{Answer, Event, Warning};
+use super::memory::{CardUse, Memory, MemoryStrategy, Passage};
+use super::policy::{Finish, Policy, PolicyError};
 use super::state::{Action, AgentSnapshot, AgentState, Turn};
 use super::writer::conversation;
 use crate::abort::Abort;
@@ -44,15 +45,6 @@ pub enum AgentError {
     },
 }
 
-/// How a question outside the conversation is asked.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct AskOptions {
-    /// Whether the working context stands before the question.
-    pub context: bool,
-    /// Whether the frozen twin answers too, in the same batch.
-    pub twin: bool,
-}
-
 /// An agent with working context h, explicit memory m and fast weights Δ (METHOD §2).
 ///
 /// The context is measured at two places: before an answer, so that the prompt stays within L_max wherever a turn
@@ -69,7 +61,7 @@ pub struct Agent<P> {
 impl<P: Policy> Agent<P> {
     /// An agent at the start of a rollout. The policy must have been made with the same settings and Δ = 0.
     pub fn new(policy: P, settings: Settings) -> Self {
-        let state = AgentState { memory: Memory::new(settings.rollout.memory), ..AgentState::default() };
+        let state = AgentState { memory: Memory::new(&settings.rollout), ..AgentState::default() };
         Self { policy, settings, state, twin: false }
     }
 
@@ -108,17 +100,45 @@ impl<P: Policy> Agent<P> {
         self.twin = twin;
     }
 
-    /// Takes new settings into use; the policy must have been given them too. Another memory strategy begins empty.
-    /// Where sites, rank or start of the fast weights changed, call [`relearn`](Self::relearn) to have Δ again.
+    /// Takes new settings into use; the policy must have been given them too. Another memory strategy begins with an
+    /// empty m; the cards stay. Where sites, rank or start of the fast weights changed, or
+    /// [`needs_relearning`](Self::needs_relearning) says so, call [`relearn`](Self::relearn) to have the Δ that
+    /// belongs to cards and strategy.
     pub fn set_settings(&mut self, settings: Settings) {
-        if self.state.memory.kind() != settings.rollout.memory {
-            self.state.memory = Memory::new(settings.rollout.memory);
+        if !self.state.memory.fits(&settings.rollout) {
+            self.state.memory = Memory::new(&settings.rollout);
         }
         self.state.off_script |= self.settings != settings && !self.state.script.is_empty();
         self.settings = settings;
     }
 
-    /// ℓ(h) + ℓ(m): tokens of the rendered context with the system message.
+    /// Whether Δ and the strategy do not go together: cards that it would have learned and Δ has not, or a Δ that it
+    /// would not have. So it is after another strategy was chosen.
+    pub fn needs_relearning(&self) -> bool {
+        let learned = self.policy.delta().version > 0;
+        match self.state.memory.card_use() {
+            CardUse::Learned => !learned && !self.state.cards.is_empty(),
+            CardUse::Kept | CardUse::None => learned,
+        }
+    }
+
+    /// What the explicit memory m holds, for people; empty for a strategy without one.
+    pub fn passages(&self) -> Vec<Passage> {
+        self.state.memory.passages()
+    }
+
+    /// The question that the memory is for (the paper's one episode for each question), or none. The writer is told it
+    /// where the setting `rollout.question_aware` is on. It stays until the next reset.
+    pub fn set_question(&mut self, question: Option<&str>) {
+        let question = question.map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
+        if question != self.state.question {
+            self.state.script.push(Action::Purpose { question: question.clone() });
+            self.state.question = question;
+        }
+    }
+
+    /// ℓ(h) + ℓ(m): tokens of the rendered context with the system message, and the most that may be brought back into
+    /// a prompt.
     ///
     /// # Errors
     /// A template that cannot render the context.
@@ -132,31 +152,29 @@ impl<P: Policy> Agent<P> {
     }
 
     /// Tokens a prompt may have.
-    fn room(&self) -> usize {
+    pub(super) fn room(&self) -> usize {
         self.policy.context_length().saturating_sub(self.settings.rollout.answer_tokens)
     }
 
-    /// The system message in force: system prompt and explicit memory m.
-    pub(super) fn system(&self, query: Option<&str>) -> Option<String> {
-        let prompt = self.settings.rollout.system_prompt.as_str();
-        match (prompt.is_empty(), self.state.memory.carried(query)) {
-            (true, None) => None,
-            (false, None) => Some(prompt.to_owned()),
-            (true, Some(memory)) => Some(memory),
-            (false, Some(memory)) => Some(format!("{prompt}\n\n{memory}")),
-        }
+    /// The system message in force: system prompt, explicit memory m, and what was brought back for one question.
+    pub(super) fn system(&self, recalled: Option<&str>) -> Option<String> {
+        let prompt = Some(self.settings.rollout.system_prompt.as_str()).filter(|prompt| !prompt.is_empty());
+        let carried = self.state.memory.carried();
+        let parts: Vec<&str> = [prompt, carried.as_deref(), recalled].into_iter().flatten().collect();
+        (!parts.is_empty()).then(|| parts.join("\n\n"))
     }
 
-    fn prompt(&self, with_context: bool, query: Option<&str>) -> Vec<Message> {
-        let turns = if with_context { self.state.context.as_slice() } else { &[] };
-        let mut messages = conversation(self.system(query).as_deref(), turns);
+    /// The conversation of `turns` and a question behind them.
+    pub(super) fn prompt(&self, turns: &[Turn], query: Option<&str>, recalled: Option<&str>) -> Vec<Message> {
+        let mut messages = conversation(self.system(recalled).as_deref(), turns);
         messages.extend(query.map(Message::user));
         messages
     }
 
     fn count(&self, query: Option<&str>) -> Result<usize, AgentError> {
-        let messages = self.prompt(true, query);
-        if messages.is_empty() { Ok(0) } else { Ok(self.policy.count_tokens(&messages)?) }
+        let messages = self.prompt(&self.state.context, query, None);
+        let reserve = self.state.memory.reserve(&self.settings.rollout);
+        Ok(reserve + if messages.is_empty() { 0 } else { self.policy.count_tokens(&messages)? })
     }
 
     /// A user turn: memory is written first where the turn would pass the budget, then the agent answers (and the
@@ -212,7 +230,7 @@ impl<P: Policy> Agent<P> {
         if text.trim().is_empty() {
             return Err(AgentError::Empty);
         }
-        let alone = self.policy.count_tokens(&self.prompt(false, Some(text)))?;
+        let alone = self.policy.count_tokens(&self.prompt(&[], Some(text), None))?;
         if alone > self.room() {
             let tokens = alone + self.settings.rollout.answer_tokens;
             return Err(AgentError::TurnTooLong { tokens, limit: self.policy.context_length() });
@@ -285,91 +303,6 @@ impl<P: Policy> Agent<P> {
         Ok(())
     }
 
-    /// Asks a question that leaves the context as it is: an ordinary action of the agent and, in the same batch, of
-    /// the frozen twin.
-    ///
-    /// # Errors
-    /// [`AgentError::Empty`] or a failure of the policy.
-    pub async fn ask(
-        &mut self,
-        question: &str,
-        options: AskOptions,
-        observe: &mut dyn FnMut(Event),
-        abort: &Abort,
-    ) -> Result<Answer, AgentError> {
-        let mut answers = self.act(&[question.to_owned()], options, observe, abort).await?;
-        let answer = answers.pop().ok_or(AgentError::Empty)?;
-        self.state.script.push(Action::Ask { text: question.to_owned(), context: options.context });
-        Ok(answer)
-    }
-
-    /// Asks many questions as one batch, each as if it were the only one. Leaves no trace in the script.
-    ///
-    /// # Errors
-    /// As [`ask`](Self::ask).
-    pub async fn ask_all(
-        &mut self,
-        questions: &[String],
-        options: AskOptions,
-        observe: &mut dyn FnMut(Event),
-        abort: &Abort,
-    ) -> Result<Vec<Answer>, AgentError> {
-        self.act(questions, options, observe, abort).await
-    }
-
-    /// Ordinary actions: requests of agent and twin in one batch, agent and twin of a question side by side.
-    async fn act(
-        &mut self,
-        questions: &[String],
-        options: AskOptions,
-        observe: &mut dyn FnMut(Event),
-        abort: &Abort,
-    ) -> Result<Vec<Answer>, AgentError> {
-        let each = if options.twin { 2 } else { 1 };
-        let mut requests = Vec::with_capacity(questions.len() * each);
-        for (index, question) in questions.iter().enumerate() {
-            if question.trim().is_empty() {
-                return Err(AgentError::Empty);
-            }
-            let mut sampling = self.settings.sampling.clone();
-            // Neither turns nor the questions of a batch share their random numbers; agent and twin do.
-            let stream = ((self.state.turns as u64) << 32) | index as u64;
-            sampling.seed = sampling.seed.wrapping_add(stream.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-            let request = GenerateRequest {
-                messages: self.prompt(options.context, Some(question)),
-                max_tokens: self.settings.rollout.answer_tokens,
-                sampling,
-                weights: Weights::Fast,
-                ..GenerateRequest::default()
-            };
-            if options.twin {
-                let twin = GenerateRequest { weights: Weights::Frozen, ..request.clone() };
-                requests.extend([request, twin]);
-            } else {
-                requests.push(request);
-            }
-        }
-        let mut tell = |index: usize, text: &str| {
-            let speaker = if index.is_multiple_of(each) { Speaker::Agent } else { Speaker::Twin };
-            observe(Event::Token { speaker, index: index / each, text: text.to_owned() });
-        };
-        let generations = self.policy.generate(&requests, &mut tell, abort).await?;
-        let mut answers = Vec::with_capacity(questions.len());
-        let mut generations = generations.into_iter();
-        for (index, (question, request)) in questions.iter().zip(requests.iter().step_by(each)).enumerate() {
-            let Some(agent) = generations.next() else { break };
-            let twin = if options.twin { generations.next() } else { None };
-            if let Some(reading) = &agent.gate {
-                observe(Event::Gate { index, reading: reading.clone() });
-            }
-            observe(Event::Segment(Segment::new(SegmentKind::Ordinary, request, &agent)));
-            let answer = Answer::new(question, agent, twin);
-            observe(Event::Answer(answer.clone()));
-            answers.push(answer);
-        }
-        Ok(answers)
-    }
-
     /// h ← ∅, without writing. The explicit memory and Δ stay.
     pub fn clear_context(&mut self, observe: &mut dyn FnMut(Event)) {
         self.clear(observe);
@@ -390,7 +323,7 @@ impl<P: Policy> Agent<P> {
     /// A failure of the policy.
     pub async fn reset(&mut self, observe: &mut dyn FnMut(Event)) -> Result<(), AgentError> {
         self.policy.reset().await?;
-        self.state = AgentState { memory: Memory::new(self.settings.rollout.memory), ..AgentState::default() };
+        self.state = AgentState { memory: Memory::new(&self.settings.rollout), ..AgentState::default() };
         observe(Event::Reset);
         Ok(())
     }

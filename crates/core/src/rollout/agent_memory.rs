@@ -1,8 +1,10 @@
 //! The agent's memory-writing action and everything that trains Δ. Each of these happens whole or not at all.
 
+use std::collections::HashSet;
+
 use super::agent::{Agent, AgentError};
 use super::event::{Event, Warning};
-use super::memory::MemoryStrategy;
+use super::memory::{CardUse, Memory, MemoryStrategy, Passage};
 use super::policy::Policy;
 use super::state::Action;
 use super::writer::grounding::supersedes;
@@ -14,17 +16,20 @@ use crate::fast::{WriteOutcome, WriteReport};
 /// A memory-writing action that came to an end.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Written {
-    /// Cards learned; empty where there was nothing to remember.
+    /// Cards learned, or kept by a strategy that trains nothing; empty where there was nothing to remember.
     pub cards: Vec<Card>,
     /// What the writer wrote that was not learned.
     pub dropped: Vec<Dropped>,
-    /// The training; `None` where there was nothing to train.
+    /// What is new in the explicit memory m.
+    pub passages: Vec<Passage>,
+    /// The training; `None` where there was nothing to train, or the strategy trains nothing.
     pub report: Option<WriteReport>,
 }
 
 /// How training ended.
 enum Learned {
-    Yes(WriteReport),
+    /// It went well; without a report where there was nothing to train.
+    Yes(Option<WriteReport>),
     No(String),
 }
 
@@ -55,8 +60,14 @@ impl<P: Policy> Agent<P> {
         let system = self.system(None);
         let turns = self.state.context.get(self.state.written..).unwrap_or_default();
         observe(Event::WritingStarted { turns: turns.len() });
-        let input =
-            WriterInput { turns, system: system.as_deref(), known: &self.state.cards, settings: &self.settings };
+        let question = self.state.question.as_deref().filter(|_| self.settings.rollout.question_aware);
+        let input = WriterInput {
+            turns,
+            system: system.as_deref(),
+            known: &self.state.cards,
+            question,
+            settings: &self.settings,
+        };
         // The strategy works on a copy, so that an error or an abort leaves m as it was.
         let mut memory = self.state.memory.clone();
         let output = memory.write(&mut self.policy, &input, observe, abort).await?;
@@ -64,32 +75,46 @@ impl<P: Policy> Agent<P> {
             observe(Event::Warning(Warning::WriteAbandoned { reason: "stopped".to_owned() }));
             return Ok(None);
         }
+        let rollout = &self.settings.rollout;
         if output.truncated {
-            let limit = self.settings.rollout.writer_tokens;
-            observe(Event::Warning(Warning::WriterTruncated { limit }));
+            observe(Event::Warning(Warning::WriterTruncated { limit: rollout.writer_tokens }));
+        }
+        if output.summary_truncated {
+            observe(Event::Warning(Warning::SummaryTruncated { limit: rollout.summary_tokens }));
         }
         let cards = self.number(output.drafts);
-        observe(Event::CardsWritten { cards: cards.clone(), dropped: output.dropped.clone() });
-        let mut written = Written { cards, dropped: output.dropped, report: None };
-        if written.cards.is_empty() {
-            if self.state.memory.is_triggered() {
-                observe(Event::Warning(Warning::NothingWritten { dropped: written.dropped.len() }));
-            }
-        } else {
-            match self.train(&[&written.cards], &self.state.cards.clone(), false, observe, abort).await? {
-                Learned::Yes(report) => written.report = Some(report),
+        if memory.card_use() != CardUse::None {
+            observe(Event::CardsWritten { cards: cards.clone(), dropped: output.dropped.clone() });
+        }
+        let passages = self.new_passages(&memory);
+        let mut written = Written { cards, dropped: output.dropped, passages, report: None };
+        if !written.cards.is_empty() {
+            let earlier = self.state.cards.clone();
+            match self.train(&[&written.cards], &earlier, false, observe, abort).await? {
+                Learned::Yes(report) => written.report = report,
                 Learned::No(reason) => {
                     observe(Event::Warning(Warning::WriteAbandoned { reason }));
                     return Ok(None);
                 }
             }
             self.commit(&written.cards, observe);
+        } else if written.passages.is_empty() && memory.is_triggered() {
+            observe(Event::Warning(Warning::NothingWritten { dropped: written.dropped.len() }));
+        }
+        if !written.passages.is_empty() {
+            observe(Event::MemoryWritten { passages: written.passages.clone() });
         }
         self.state.memory = memory;
         Ok(Some(written))
     }
 
-    /// Learns cards from outside as one write. They are given new ids; the cards as learned come back.
+    /// What is new in a memory that was written to.
+    fn new_passages(&self, memory: &Memory) -> Vec<Passage> {
+        let old: HashSet<Passage> = self.state.memory.passages().into_iter().collect();
+        memory.passages().into_iter().filter(|passage| !old.contains(passage)).collect()
+    }
+
+    /// Learns cards from outside as one write; a strategy that trains nothing keeps them. They are given new ids; the cards as learned come back.
     ///
     /// # Errors
     /// As [`write_now`](Self::write_now), and [`AgentError::EmptyCard`].
@@ -104,12 +129,12 @@ impl<P: Policy> Agent<P> {
         }
         let first = self.state.next_card;
         let cards: Vec<Card> = cards.iter().cloned().zip(first..).map(|(card, id)| Card { id, ..card }).collect();
-        let mut written = Written { cards, dropped: Vec::new(), report: None };
+        let mut written = Written { cards, dropped: Vec::new(), passages: Vec::new(), report: None };
         if !written.cards.is_empty() {
             observe(Event::CardsWritten { cards: written.cards.clone(), dropped: Vec::new() });
             let earlier = self.state.cards.clone();
             let learned = self.train(&[&written.cards], &earlier, false, observe, abort).await?;
-            written.report = Some(require(learned, abort)?);
+            written.report = require(learned, abort)?;
             self.commit(&written.cards, observe);
             self.state.script.push(Action::Learn { cards: written.cards.clone() });
         }
@@ -160,7 +185,8 @@ impl<P: Policy> Agent<P> {
         if self.state.cards.iter().any(|c| c.id == id) { Ok(()) } else { Err(AgentError::UnknownCard(id)) }
     }
 
-    /// Trains Δ from zero by the same writes: after other settings of the fast weights, or to check a Δ.
+    /// Trains Δ from zero by the same writes: after other settings of the fast weights or another strategy, or to check
+    /// a Δ. Under a strategy that trains nothing Δ becomes 0.
     ///
     /// # Errors
     /// As [`write_now`](Self::write_now).
@@ -188,8 +214,8 @@ impl<P: Policy> Agent<P> {
     }
 
     /// Trains the writes one after the other, from zero or from the current Δ; each replays all that came before it and
-    /// that it does not contradict.
-    /// On anything but success Δ is put back.
+    /// that it does not contradict. On anything but success Δ is put back. A strategy that does not learn its cards has
+    /// Δ = 0 from zero, and else the Δ there is.
     async fn train(
         &mut self,
         writes: &[&[Card]],
@@ -198,6 +224,14 @@ impl<P: Policy> Agent<P> {
         observe: &mut dyn FnMut(Event),
         abort: &Abort,
     ) -> Result<Learned, AgentError> {
+        if self.state.memory.card_use() != CardUse::Learned {
+            if from_zero && self.policy.delta().version > 0 {
+                self.policy.reset().await?;
+            } else if !from_zero {
+                observe(Event::CardsKept { cards: writes.iter().map(|cards| cards.len()).sum() });
+            }
+            return Ok(Learned::Yes(None));
+        }
         let before = self.policy.snapshot().await?;
         if from_zero {
             self.policy.reset().await?;
@@ -231,14 +265,7 @@ impl<P: Policy> Agent<P> {
             replay.extend_from_slice(cards);
             last = Some(report);
         }
-        Ok(Learned::Yes(last.unwrap_or_else(|| WriteReport {
-            outcome: WriteOutcome::Nothing,
-            steps: Vec::new(),
-            norms: Vec::new(),
-            delta: self.policy.delta(),
-            pairs: 0,
-            trust_region_hits: 0,
-        })))
+        Ok(Learned::Yes(last))
     }
 
     /// Gives drafts the next ids. They count as used once the cards are learned, so that a write that was given up
@@ -269,7 +296,7 @@ fn is_empty(card: &Card) -> bool {
 }
 
 /// Turns a failed training into an error.
-fn require(learned: Learned, abort: &Abort) -> Result<WriteReport, AgentError> {
+fn require(learned: Learned, abort: &Abort) -> Result<Option<WriteReport>, AgentError> {
     match learned {
         Learned::Yes(report) => Ok(report),
         Learned::No(_) if abort.is_aborted() => Err(AgentError::Aborted),

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::memory::{Passage, Recalled};
 use super::policy::{Finish, GateReading, GenerateRequest, Generation, Weights};
 use super::writer::Dropped;
 use crate::card::Card;
@@ -96,10 +97,13 @@ pub struct Answer {
     pub delta: DeltaId,
     /// The frozen twin's answer, where it was asked.
     pub twin: Option<Twin>,
+    /// What memory brought to this question: text for the prompt, or the answer itself. The latter has no tokens.
+    #[serde(default)]
+    pub recalled: Recalled,
 }
 
 impl Answer {
-    pub(super) fn new(question: &str, agent: Generation, twin: Option<Generation>) -> Self {
+    pub(super) fn new(question: &str, agent: Generation, twin: Option<Generation>, recalled: Recalled) -> Self {
         Self {
             question: question.to_owned(),
             text: agent.text,
@@ -109,6 +113,7 @@ impl Answer {
             gate: agent.gate,
             delta: agent.delta,
             twin: twin.map(|t| Twin { text: t.text, tokens: t.tokens.len(), finish: t.finish }),
+            recalled,
         }
     }
 }
@@ -124,8 +129,19 @@ pub enum Warning {
         /// Turns dropped since the last reset.
         total: usize,
     },
+    /// The oldest turns do not stand in the prompt of a question, because the model cannot hold them with it. The
+    /// context keeps them.
+    TurnsLeftOut {
+        /// Turns left out; of several questions the most.
+        turns: usize,
+    },
     /// The writer reached its token limit; what it wrote last may be missing.
     WriterTruncated {
+        /// The limit.
+        limit: usize,
+    },
+    /// The running summary reached its token limit; it is kept as far as it got.
+    SummaryTruncated {
         /// The limit.
         limit: usize,
     },
@@ -158,6 +174,12 @@ impl std::fmt::Display for Warning {
         match self {
             Self::TurnsDropped { turns, total } => {
                 write!(f, "{turns} oldest turn(s) fell out of the context ({total} so far): the model cannot hold more")
+            }
+            Self::TurnsLeftOut { turns } => {
+                write!(f, "{turns} oldest turn(s) were left out of a prompt: the model cannot hold more")
+            }
+            Self::SummaryTruncated { limit } => {
+                write!(f, "the summary was cut at its limit of {limit} tokens: raise rollout.summary_tokens")
             }
             Self::WriterTruncated { limit } => {
                 write!(f, "the writer reached its limit of {limit} tokens: raise rollout.writer_tokens")
@@ -236,6 +258,16 @@ pub enum Event {
         cards: Vec<Card>,
         /// What was not, and why.
         dropped: Vec<Dropped>,
+    },
+    /// The cards of a write are kept as they are; the strategy trains nothing.
+    CardsKept {
+        /// How many.
+        cards: usize,
+    },
+    /// The explicit memory m has changed.
+    MemoryWritten {
+        /// What is new in it: the new summary, or the turns and notes that are kept from now on.
+        passages: Vec<Passage>,
     },
     /// Training begins.
     LearningStarted {

@@ -6,6 +6,7 @@
 
 mod agent;
 mod agent_memory;
+mod asking;
 pub mod event;
 pub mod memory;
 pub mod policy;
@@ -15,7 +16,9 @@ mod state;
 mod tests;
 pub mod writer;
 
-pub use agent::{Agent, AgentError, AskOptions};
+pub use agent::{Agent, AgentError};
 pub use agent_memory::Written;
+pub use asking::AskOptions;
 pub use event::{Answer, Event, Segment, SegmentKind, Speaker, Twin, Warning};
+pub use memory::{Passage, Recalled};
 pub use state::{Action, AgentSnapshot, AgentState, Turn};

@@ -159,22 +159,23 @@ pub struct Snapshot {
     pub cards: Vec<Card>,
 }
 
-mod base64_f32 {
+/// Vectors as base64 of their little-endian bytes.
+pub(crate) mod base64_f32 {
     use base64::Engine;
     use base64::prelude::BASE64_STANDARD;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    pub(super) fn serialize<S: Serializer>(values: &[f32], serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(values: &[f32], serializer: S) -> Result<S::Ok, S::Error> {
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         serializer.serialize_str(&BASE64_STANDARD.encode(bytes))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Error> {
         let text = String::deserialize(deserializer)?;
         let bytes = BASE64_STANDARD.decode(text).map_err(D::Error::custom)?;
         let (words, rest) = bytes.as_chunks::<4>();
         if !rest.is_empty() {
-            return Err(D::Error::custom("the bytes of B are not whole f32 values"));
+            return Err(D::Error::custom("the bytes are not whole f32 values"));
         }
         Ok(words.iter().map(|w| f32::from_le_bytes(*w)).collect())
     }
@@ -208,6 +209,13 @@ pub trait Policy {
     /// # Errors
     /// A prompt that is too long, or a failure of the model.
     async fn score(&mut self, requests: &[ScoreRequest]) -> Result<Vec<Score>, PolicyError>;
+
+    /// Embeds texts: for each a direction of unit length, the same whatever else is in the batch and whatever Δ is, so
+    /// that texts embedded before and after a write can be compared. All have the same number of dimensions.
+    ///
+    /// # Errors
+    /// A failure of the model. A text longer than the model takes is no error: its beginning is embedded.
+    async fn embed(&mut self, texts: &[String]) -> Result<Vec<Vec<f32>>, PolicyError>;
 
     /// The write operator T (METHOD §3): trains Δ on `cards`, starting from the current Δ. `replay` holds all earlier
     /// cards; how many of them are mixed in against forgetting is the setting `fast.replay`, and the gate learns the

@@ -11,9 +11,12 @@ use crate::abort::Abort;
 use crate::card::Card;
 use crate::fast::{DeltaId, StepReport, WriteOutcome, WriteReport};
 use crate::message::{Message, Role};
+use crate::retrieval::words;
 
 /// Length of the stand-in for B.
 const B: usize = 16;
+/// Dimensions of an embedding.
+const DIMENSIONS: usize = 64;
 /// Tokens a message costs besides its words, as a chat template would.
 const MESSAGE_TOKENS: usize = 4;
 
@@ -30,6 +33,8 @@ pub struct Scripted {
     failures: Vec<WriteOutcome>,
     /// Batches of requests it was asked to generate, for looking at in tests.
     pub batches: Vec<Vec<GenerateRequest>>,
+    /// Texts it was asked to embed, for looking at in tests.
+    pub embedded: Vec<String>,
 }
 
 impl std::fmt::Debug for Scripted {
@@ -50,6 +55,7 @@ impl Scripted {
             version: 0,
             failures: Vec::new(),
             batches: Vec::new(),
+            embedded: Vec::new(),
         }
     }
 
@@ -128,6 +134,19 @@ fn direction(card: &Card) -> impl Iterator<Item = f32> {
     values.into_iter()
 }
 
+/// A direction that texts with the same words share: each word adds or takes 1 in one dimension.
+fn direction_of(text: &str) -> Vec<f32> {
+    let mut sums = vec![0.0f32; DIMENSIONS];
+    // Every text has a direction, also one without words.
+    sums[0] = 0.5;
+    for word in words(text) {
+        let hash = token(&word) as usize;
+        sums[hash % DIMENSIONS] += if (hash / DIMENSIONS).is_multiple_of(2) { 1.0 } else { -1.0 };
+    }
+    let norm = sums.iter().map(|v| v * v).sum::<f32>().sqrt();
+    sums.into_iter().map(|v| v / norm).collect()
+}
+
 fn count(messages: &[Message]) -> usize {
     messages.iter().map(|m| m.content.split_whitespace().count() + MESSAGE_TOKENS).sum()
 }
@@ -166,6 +185,12 @@ impl Policy for Scripted {
             tokens: request.continuation.split_whitespace().count(),
         };
         Ok(requests.iter().map(score).collect())
+    }
+
+    /// Texts with the same words lie close to each other.
+    async fn embed(&mut self, texts: &[String]) -> Result<Vec<Vec<f32>>, PolicyError> {
+        self.embedded.extend_from_slice(texts);
+        Ok(texts.iter().map(|text| direction_of(text)).collect())
     }
 
     async fn learn(

@@ -41,6 +41,11 @@ pub enum Action {
         /// Whether it was asked with the context.
         context: bool,
     },
+    /// The question that the memory is for is given, or taken back.
+    Purpose {
+        /// The question.
+        question: Option<String>,
+    },
     /// Memory is written. (Braces, here and below: only with them does serde refuse unknown fields.)
     Write {},
     /// The context is cleared.
@@ -72,6 +77,9 @@ pub struct AgentState {
     pub written: usize,
     /// Explicit memory m and what else the strategy keeps.
     pub memory: Memory,
+    /// The question that the memory is for, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question: Option<String>,
     /// Cards learned, oldest first.
     pub cards: Vec<Card>,
     /// Cards whose question a later card answers differently. They are not replayed any more; they are kept because

@@ -42,6 +42,11 @@ impl Settings {
         whole("rollout.max_cards", r.max_cards, 1, 1024)?;
         whole("rollout.wordings", r.wordings, 0, 32)?;
         whole("rollout.system_prompt", r.system_prompt.len(), 0, 1 << 16)?;
+        whole("rollout.summary_tokens", r.summary_tokens, 1, 1 << 20)?;
+        whole("rollout.retrieval_turns", r.retrieval_turns, 1, 1024)?;
+        whole("rollout.retrieval_tokens", r.retrieval_tokens, 1, 1 << 20)?;
+        real("rollout.retrieval_dense", r.retrieval_dense, 0.0, 1.0)?;
+        real("rollout.card_threshold", r.card_threshold, 0.0, 1.0)?;
         for site in &f.sites {
             if !PROJECTIONS.contains(&site.as_str()) {
                 return Err(out_of_range("fast.sites", site, format!("one of {}", PROJECTIONS.join(", "))));
@@ -184,6 +189,35 @@ mod tests {
     }
 
     #[test]
+    fn every_memory_strategy_is_set_by_its_name() {
+        let kinds = [
+            ("none", MemoryKind::None),
+            ("summary", MemoryKind::Summary),
+            ("retrieval", MemoryKind::Retrieval),
+            ("tmem", MemoryKind::Tmem),
+            ("tmem_text", MemoryKind::TmemText),
+            ("cards", MemoryKind::Cards),
+        ];
+        for (name, kind) in kinds {
+            let mut settings = Settings::small();
+            settings.set(&format!("memory={name}")).unwrap();
+            assert_eq!(settings.rollout.memory, kind);
+        }
+        let error = message("memory=notes");
+        assert!(kinds.iter().all(|(name, _)| error.contains(&format!("`{name}`"))), "{error}");
+        assert!(message("text_channel=both").contains("`summary`"));
+    }
+
+    #[test]
+    fn settings_saved_before_a_setting_existed_take_its_default() {
+        let old = r#"{"rollout": {"memory": "tmem", "budget": 300}, "seed": 3}"#;
+        let read: Settings = serde_json::from_str(old).unwrap();
+        let mut expected = Settings::small();
+        (expected.rollout.budget, expected.seed) = (300, 3);
+        assert_eq!(read, expected);
+    }
+
+    #[test]
     fn an_unknown_name_lists_the_known_ones_nearest_first() {
         assert!(message("fast.step=3").contains("There are: fast.steps, "), "{}", message("fast.step=3"));
         assert!(message("lerning_rate=3").contains("There are: fast.learning_rate, "));
@@ -206,6 +240,10 @@ mod tests {
             "sites=up_proj,up_proj",
             "learning_rate=NaN",
             "learning_rate=1e30",
+            "retrieval_dense=1.5",
+            "card_threshold=-1",
+            "summary_tokens=0",
+            "memory=tmem+text",
             "budget=99999999999999999999999",
         ] {
             let mut settings = Settings::small();

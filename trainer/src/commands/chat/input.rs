@@ -8,6 +8,7 @@ Say something, or:
   /write          write what was said since the last write to memory, now
   /clear          clear the context; what was learned stays
   /cards          list the cards
+  /memory         show what is remembered as text (a summary, turns and notes)
   /forget N       forget card N: the fast weights are trained anew without it
   /edit N         change card N: the fast weights are trained anew
   /ask QUESTION   ask without context, leaving no trace in it
@@ -32,6 +33,7 @@ pub(crate) enum Input {
     Write,
     Clear,
     Cards,
+    Memory,
     Forget(u64),
     Edit(u64),
     Ask(String),
@@ -82,6 +84,7 @@ impl Input {
             "write" => Self::Write,
             "clear" => Self::Clear,
             "cards" => Self::Cards,
+            "memory" => Self::Memory,
             "twin" => Self::Twin,
             "status" => Self::Status,
             "share" => Self::Share,
@@ -103,6 +106,7 @@ mod tests {
         assert_eq!(Input::parse(" My dog is Rex. "), Input::Say("My dog is Rex.".to_owned()));
         assert_eq!(Input::parse("//etc is a folder"), Input::Say("/etc is a folder".to_owned()));
         assert_eq!(Input::parse("/write"), Input::Write);
+        assert_eq!(Input::parse("/memory"), Input::Memory);
         assert_eq!(Input::parse("/forget 3"), Input::Forget(3));
         assert_eq!(Input::parse("/ask Who am I?"), Input::Ask("Who am I?".to_owned()));
         assert_eq!(Input::parse("/save"), Input::Save(PathBuf::from("tmem-chat.json")));

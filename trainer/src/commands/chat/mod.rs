@@ -10,10 +10,11 @@ use rustyline::error::ReadlineError;
 use tmem_core::card::Card;
 use tmem_core::rollout::AskOptions;
 use tmem_core::rollout::policy::Policy;
+use tmem_core::settings::MemoryKind;
 
 use super::peft;
 use crate::cli::{ChatArguments, Common};
-use crate::events::{Display, card_line};
+use crate::events::{Display, card_line, passage_line};
 use crate::saved::SavedChat;
 use crate::session::Session;
 use input::{HELP, Input};
@@ -88,6 +89,7 @@ impl Chat {
             Input::Reset => agent.reset(observe).await?,
             Input::Cards if agent.cards().is_empty() => println!("no cards yet; /write makes them from what was said"),
             Input::Cards => agent.cards().iter().for_each(|card| println!("{}", card_line(card))),
+            Input::Memory => self.memory(),
             Input::Twin => self.set_twin(!self.twin),
             Input::Status => self.status()?,
             Input::Share => println!("{}", super::replay::share(&mut self.session).await?),
@@ -112,10 +114,19 @@ impl Chat {
         }
     }
 
+    fn memory(&self) {
+        let passages = self.session.agent.passages();
+        if passages.is_empty() {
+            println!("nothing is remembered as text; --set memory=summary, retrieval or tmem_text does that");
+        }
+        passages.iter().for_each(|passage| println!("{}", passage_line(passage)));
+    }
+
     fn status(&self) -> Result<()> {
         let agent = &self.session.agent;
         let delta = agent.policy().delta();
         let hash: String = delta.hash.chars().take(12).collect();
+        println!("memory:  {}", memory_line(agent.settings().rollout.memory, agent.passages().len()));
         println!("context: {} of {} tokens", agent.context_tokens()?, agent.budget());
         println!("cards:   {}", agent.cards().len());
         println!("writes:  {} (fast weights {hash})", delta.version);
@@ -127,6 +138,19 @@ impl Chat {
         eprintln!("going on from {}", file.display());
         self.status()
     }
+}
+
+/// Which memory there is, and how much text it holds.
+fn memory_line(kind: MemoryKind, passages: usize) -> String {
+    let what = match kind {
+        MemoryKind::None => "none: the oldest turns fall out of the context",
+        MemoryKind::Summary => "a running summary",
+        MemoryKind::Retrieval => "earlier turns, brought back where they fit",
+        MemoryKind::Tmem => "fast weights",
+        MemoryKind::TmemText => "fast weights and text",
+        MemoryKind::Cards => "cards looked up without the model",
+    };
+    if passages == 0 { what.to_owned() } else { format!("{what} ({passages} passage(s), /memory shows them)") }
 }
 
 /// The card as the person changes it; `None` where they leave it.

@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::MemoryStrategy;
+use super::{CardUse, MemoryStrategy};
 use crate::abort::Abort;
 use crate::rollout::event::Event;
 use crate::rollout::policy::{Policy, PolicyError};
 use crate::rollout::writer::{WriterInput, WriterOutput};
 
-/// No trigger, nothing carried, nothing written.
+/// No trigger, nothing carried, nothing written. The agent counts the turns that fall out at the model's limit.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoMemory {}
@@ -18,8 +18,8 @@ impl MemoryStrategy for NoMemory {
         false
     }
 
-    fn carried(&self, _query: Option<&str>) -> Option<String> {
-        None
+    fn card_use(&self) -> CardUse {
+        CardUse::None
     }
 
     async fn write<P: Policy>(

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::MemoryStrategy;
+use super::{CardUse, MemoryStrategy};
 use crate::abort::Abort;
 use crate::rollout::event::Event;
 use crate::rollout::policy::{Policy, PolicyError};
@@ -14,12 +14,8 @@ use crate::rollout::writer::{self, WriterInput, WriterOutput};
 pub struct Tmem {}
 
 impl MemoryStrategy for Tmem {
-    fn is_triggered(&self) -> bool {
-        true
-    }
-
-    fn carried(&self, _query: Option<&str>) -> Option<String> {
-        None
+    fn card_use(&self) -> CardUse {
+        CardUse::Learned
     }
 
     async fn write<P: Policy>(

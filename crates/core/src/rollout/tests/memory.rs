@@ -170,7 +170,8 @@ fn reset_is_the_start() {
     let (done, events) = events!(|observe, _abort| agent.reset(observe));
     done.unwrap();
     assert_eq!(events, [Event::Reset]);
-    let state = AgentState { memory: super::super::memory::Memory::new(MemoryKind::Tmem), ..AgentState::default() };
+    let state =
+        AgentState { memory: super::super::memory::Memory::new(&agent.settings().rollout), ..AgentState::default() };
     assert_eq!(*agent.state(), state);
     assert_eq!(recall(&mut agent, "What is my dog?").0, "I see.");
 }

@@ -2,7 +2,10 @@
 
 mod actions;
 mod learning;
+mod look_up;
 mod memory;
+mod strategies;
+mod text_memory;
 mod writing;
 
 use super::policy::{GenerateRequest, Weights};

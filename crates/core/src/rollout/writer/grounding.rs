@@ -4,28 +4,11 @@ use std::collections::HashSet;
 
 use super::{Draft, DropReason, Dropped};
 use crate::card::Card;
+use crate::retrieval::{content_words, words};
 use crate::rollout::state::Turn;
-
-/// Words that carry no fact of their own.
-const FUNCTION_WORDS: &[&str] = &[
-    "a", "about", "all", "also", "am", "an", "and", "any", "are", "as", "at", "be", "been", "but", "by", "can", "did",
-    "do", "does", "for", "from", "had", "has", "have", "he", "her", "hers", "his", "how", "i", "in", "into", "is",
-    "it", "its", "just", "me", "my", "not", "of", "on", "or", "our", "ours", "s", "she", "so", "some", "t", "that",
-    "the", "their", "them", "there", "they", "this", "to", "too", "up", "us", "user", "very", "was", "we", "were",
-    "what", "when", "where", "which", "who", "whom", "whose", "why", "will", "with", "you", "your", "yours",
-];
 
 /// Two questions about the same fact share at least this share of their content words.
 const SAME_QUESTION: f32 = 0.8;
-
-/// Lower-cased words; everything but letters and digits separates.
-pub(crate) fn words(text: &str) -> Vec<String> {
-    text.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).map(str::to_lowercase).collect()
-}
-
-fn content_words(text: &str) -> Vec<String> {
-    words(text).into_iter().filter(|w| !FUNCTION_WORDS.contains(&w.as_str())).collect()
-}
 
 /// Whether `needle` stands in `haystack` as a run of whole words.
 pub(crate) fn contains_words(haystack: &[String], needle: &[String]) -> bool {

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{Draft, DropReason, Dropped, MAX_TEXT, Writer, WriterInput, WriterOutput, conversation, sample};
 use crate::abort::Abort;
+use crate::card::Card;
 use crate::message::Message;
 use crate::rollout::event::Event;
 use crate::rollout::policy::{Finish, GenerateRequest, Policy, PolicyError, Weights};
@@ -11,6 +12,9 @@ use crate::rollout::state::Turn;
 
 /// Most bytes of sampled text that are looked at.
 const MAX_OUTPUT: usize = 64 * 1024;
+
+/// Most cards already learned that the prompt shows; the latest are the likeliest to be written again.
+const MAX_HISTORY: usize = 32;
 
 /// Most items, whole or broken, that are looked at.
 const MAX_ITEMS: usize = 512;
@@ -55,8 +59,21 @@ impl Writer for JsonWriter {
     }
 }
 
-/// The memory-writing prompt d.
-fn instruction(max_cards: usize) -> Message {
+/// The memory-writing prompt d; `history` holds cards that shall not be written again.
+fn instruction(input: &WriterInput<'_>, history: &[Card]) -> Message {
+    let max_cards = input.settings.rollout.max_cards;
+    let mut more = String::new();
+    if let Some(question) = input.question {
+        more.push_str(&format!(
+            "\nYou will be asked this later: {question}\nWrite every card that helps to answer it, and only then others."
+        ));
+    }
+    if !history.is_empty() {
+        more.push_str("\nYou already have these flashcards. Write only what they do not say:");
+        for card in history {
+            more.push_str(&format!("\n- {} {}", card.question, card.answer));
+        }
+    }
     Message::user(format!(
         "Pause here. This conversation is about to be erased; all you will keep of it are flashcards. Write a flashcard \
          for every fact in it that could matter later: who, what, where and when, preferences, plans, events, numbers, \
@@ -67,7 +84,7 @@ fn instruction(max_cards: usize) -> Message {
          - Cover different facts; never write two cards about the same one.\n\
          - As many cards as there are facts, {max_cards} at most. If nothing is worth keeping, write [].\n\
          Reply with a JSON array and nothing else, in this form:\n\
-         [{{\"instruction\": \"question\", \"output\": \"answer\"}}]"
+         [{{\"instruction\": \"question\", \"output\": \"answer\"}}]{more}"
     ))
 }
 
@@ -78,9 +95,11 @@ fn prompts<P: Policy>(
     dropped: &mut Vec<Dropped>,
 ) -> Result<Vec<Vec<Message>>, PolicyError> {
     let room = policy.context_length().saturating_sub(input.settings.rollout.writer_tokens);
-    let prompt = |turns: &[Turn]| {
+    let history = if input.settings.rollout.card_history { input.known } else { &[] };
+    let history = &history[history.len().saturating_sub(MAX_HISTORY)..];
+    let prompt = |turns: &[Turn], history: &[Card]| {
         let mut messages = conversation(input.system, turns);
-        messages.push(instruction(input.settings.rollout.max_cards));
+        messages.push(instruction(input, history));
         messages
     };
     let mut prompts = Vec::new();
@@ -88,17 +107,24 @@ fn prompts<P: Policy>(
     while from < input.turns.len() {
         let mut to = input.turns.len();
         // Halving finds a part that fits in few counts; the exact largest part is not needed.
+        let mut shown = history;
         loop {
-            let messages = prompt(&input.turns[from..to]);
+            let messages = prompt(&input.turns[from..to], shown);
             if policy.count_tokens(&messages)? <= room {
                 prompts.push(messages);
                 break;
+            }
+            // What is to be written matters more than what has been.
+            if !shown.is_empty() {
+                shown = &shown[shown.len().div_ceil(2)..];
+                continue;
             }
             if to - from == 1 {
                 dropped.push(Dropped::new(DropReason::TooLong, &input.turns[from].user));
                 break;
             }
             to = from + (to - from) / 2;
+            shown = history;
         }
         from = to;
     }

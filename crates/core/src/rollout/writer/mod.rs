@@ -16,6 +16,7 @@ use super::state::Turn;
 use crate::abort::Abort;
 use crate::card::Card;
 use crate::message::Message;
+use crate::retrieval::Bm25;
 use crate::settings::{Settings, WriterKind};
 
 /// Most bytes of a question, a wording or an answer.
@@ -30,6 +31,8 @@ pub struct WriterInput<'a> {
     pub system: Option<&'a str>,
     /// Cards already learned.
     pub known: &'a [Card],
+    /// The question that the memory is for, where the writer is told it.
+    pub question: Option<&'a str>,
     /// The run's settings.
     pub settings: &'a Settings,
 }
@@ -104,6 +107,8 @@ pub struct WriterOutput {
     pub dropped: Vec<Dropped>,
     /// Whether it reached its token limit.
     pub truncated: bool,
+    /// Whether a running summary reached its token limit.
+    pub summary_truncated: bool,
     /// Whether it was stopped from outside; nothing is learned then.
     pub aborted: bool,
 }
@@ -138,11 +143,24 @@ pub async fn write_cards<P: Policy>(
         WriterKind::Json => json::JsonWriter.write(policy, input, observe, abort).await?,
         WriterKind::AnswerFirst => answer_first::AnswerFirst.write(policy, input, observe, abort).await?,
     };
-    let drafts = std::mem::take(&mut output.drafts);
+    let mut drafts = std::mem::take(&mut output.drafts);
+    if let Some(question) = input.question {
+        drafts = nearest_first(drafts, question);
+    }
     let reviewed = grounding::review(drafts, input.turns, input.known, input.settings.rollout.max_cards);
     output.drafts = reviewed.kept;
     output.dropped.extend(reviewed.dropped);
     Ok(output)
+}
+
+/// Drafts that share words with the question go first, so that the limit on cards drops the others.
+fn nearest_first(drafts: Vec<Draft>, question: &str) -> Vec<Draft> {
+    let index = Bm25::new(drafts.iter().map(|draft| format!("{} {}", draft.question, draft.answer)));
+    let mut order: Vec<usize> = index.search(question, usize::MAX).into_iter().map(|hit| hit.document).collect();
+    let rest: Vec<usize> = (0..drafts.len()).filter(|at| !order.contains(at)).collect();
+    order.extend(rest);
+    let mut drafts: Vec<Option<Draft>> = drafts.into_iter().map(Some).collect();
+    order.into_iter().filter_map(|at| drafts[at].take()).collect()
 }
 
 /// Generates one batch for a writer and tells of its tokens and segments. The second value says whether it was stopped.
