@@ -7,6 +7,7 @@ mod feed;
 pub mod locomo;
 pub mod read;
 mod sample;
+pub mod search;
 
 pub use error::{BenchError, Place, Refusal};
 pub use feed::{ACKNOWLEDGEMENT, CONTINUE, Dates, FedTurn, FeedOptions};
