@@ -103,7 +103,7 @@ fn sample(row: Row, place: &Place) -> Result<Sample, BenchError> {
     if sessions.iter().all(|(_, session)| session.exchanges.is_empty()) {
         return Err(at("haystack_sessions", "has no message".to_owned()));
     }
-    sessions.sort_by(|a, b| a.0.cmp(&b.0));
+    sessions.sort_by_key(|(when, _)| *when);
     let sessions: Vec<Session> = sessions.into_iter().map(|(_, session)| session).collect();
     let holds = |session: &Session| row.answer_session_ids.contains(&session.id);
     let evidence_sessions = (0..sessions.len()).filter(|&index| holds(&sessions[index])).collect();

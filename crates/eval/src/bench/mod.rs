@@ -2,7 +2,7 @@
 //! ([`Sample`]), a multi-turn search task ([`search::SearchTask`]), or a stream of corrections
 //! ([`ocrr::CorrectionStream`]).
 //!
-//! [`Benchmark::open`] reads the files as their owners publish them, one record at a time. Nothing here knows a model.
+//! [`BenchmarkKind::open`] reads the files as their owners publish them, one record at a time. Nothing here knows a model.
 
 pub mod clbench;
 pub mod convomem;

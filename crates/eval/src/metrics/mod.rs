@@ -2,6 +2,7 @@
 
 pub mod locomo;
 pub mod porter;
+pub mod ranking;
 pub mod recall;
 pub mod squad;
 

@@ -107,7 +107,7 @@ fn add(row: Row, read: &mut QuestionFile) -> Result<(), Fault> {
     let kept = (read.questions.len(), read.passages.len());
     if let Some(text) = row.question {
         let answers = row.answer.ok_or_else(|| at("answer", "is missing"))?.0;
-        read.questions.push(question(&text, answers).map_err(|(field, reason)| (field, reason))?);
+        read.questions.push(question(&text, answers)?);
     }
     for (index, item) in row.questions.unwrap_or_default().into_iter().enumerate() {
         let asked = question(&item.question, item.answer.0);
