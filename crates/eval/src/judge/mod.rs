@@ -104,7 +104,7 @@ pub enum LocalJudge {
     F1,
     /// 1 where a gold answer stands in the answer as whole words.
     Contains,
-    /// The benchmark's own score where it has one that needs no model, else F1.
+    /// The benchmark's own score, or the closest thing that needs no model: [`Probe::headline`].
     Official,
 }
 
@@ -123,7 +123,7 @@ impl Judge for LocalJudge {
             Self::Exact => "exact_match",
             Self::F1 => "f1",
             Self::Contains => "contains",
-            Self::Official => probe.scoring.headline(),
+            Self::Official => probe.headline(),
         };
         let no_gold = || JudgeError::NoGold { judge: self.name().to_owned(), probe: probe.id.clone() };
         let score = *scores(probe, answer).get(score).ok_or_else(no_gold)?;

@@ -1,5 +1,6 @@
 //! Scores of an answer that need no judge.
 
+pub mod abstention;
 pub mod locomo;
 pub mod porter;
 pub mod ranking;
@@ -88,7 +89,7 @@ pub enum JudgedBy {
     Updated,
     /// Does it use what is known of the person, as the rubric (the gold answer) describes?
     Preference,
-    /// Does it see that the question cannot be answered?
+    /// Does it see that the question cannot be answered? Without a judge: `abstained`, by its wording.
     Abstention,
     /// Is all that is asked for there, and in agreement with these messages? (ConvoMem)
     Evidence(Vec<String>),
@@ -98,18 +99,20 @@ pub enum JudgedBy {
     Satisfies,
 }
 
-impl Scoring {
+impl Probe {
     /// The score that a table shows where there is one number per benchmark. A judged probe has the closest thing that
-    /// needs no judge.
+    /// needs no judge: whether a key stands in the answer, whether it abstains, else F1.
     pub fn headline(&self) -> &'static str {
-        match self {
-            Self::Locomo { .. } => "locomo",
-            Self::Squad => "squad_f1",
-            Self::Substring => "substring_em",
-            Self::Recall { .. } => "recall",
-            Self::Label => "label",
-            Self::Requirements { .. } => "requirements",
-            Self::Judged { .. } => "f1",
+        match &self.scoring {
+            Scoring::Locomo { .. } => "locomo",
+            Scoring::Squad => "squad_f1",
+            Scoring::Substring => "substring_em",
+            Scoring::Recall { .. } => "recall",
+            Scoring::Label => "label",
+            Scoring::Requirements { .. } => "requirements",
+            Scoring::Judged { rubric: JudgedBy::Abstention } => "abstained",
+            Scoring::Judged { .. } if self.keys.is_empty() => "f1",
+            Scoring::Judged { .. } => "contains",
         }
     }
 }
@@ -151,6 +154,9 @@ pub fn scores(probe: &Probe, answer: &str) -> Scores {
                 let met = keys.iter().all(|keys| recall::contains_in_order(answer, keys));
                 scores.insert("requirements", f64::from(met));
             }
+        }
+        Scoring::Judged { rubric: JudgedBy::Abstention } => {
+            scores.insert("abstained", f64::from(abstention::abstains(answer)));
         }
         Scoring::Judged { .. } => {}
     }

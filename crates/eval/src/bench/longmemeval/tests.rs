@@ -2,6 +2,7 @@ use std::io::Write as _;
 
 use super::*;
 use crate::bench::FeedOptions;
+use crate::metrics::scores;
 
 const ORACLE: &str = r#"[
   {"question_id": "q1", "question_type": "knowledge-update", "question": "Where do I live?", "answer": "Ghent",
@@ -44,6 +45,14 @@ fn the_type_of_question_decides_what_is_judged() {
     assert_eq!(judged(0), Scoring::Judged { rubric: JudgedBy::Updated });
     assert_eq!(judged(1), Scoring::Judged { rubric: JudgedBy::Abstention });
     assert_eq!((samples[1].probes[0].category.as_str(), samples[1].probes[0].gold[0].as_str()), ("abstention", "18"));
+}
+
+#[test]
+fn a_question_without_an_answer_is_scored_by_not_knowing() {
+    let probe = read(ORACLE).unwrap().remove(1).probes.remove(0);
+    assert_eq!(probe.headline(), "abstained");
+    assert_eq!(scores(&probe, "You never told me about a horse.")["abstained"], 1.0);
+    assert_eq!(scores(&probe, "18")["abstained"], 0.0);
 }
 
 #[test]
@@ -98,6 +107,7 @@ fn questions_about_one_history_become_one_sample_with_its_cards() {
     let samples: Vec<Sample> = open(data.path(), Some(gold.path())).unwrap().collect::<Result<_, _>>().unwrap();
     let [sample] = samples.as_slice() else { panic!("{} samples", samples.len()) };
     assert_eq!((sample.probes.len(), sample.probes[1].keys[0].as_str()), (2, "Ghent"));
+    assert_eq!(scores(&sample.probes[1], "It is Ghent, I think.")[sample.probes[1].headline()], 1.0);
     let [card] = sample.oracle_cards.as_slice() else { panic!("{:?}", sample.oracle_cards) };
     assert_eq!((card.answer.as_str(), card.wordings.len(), card.source_turn), ("In Ghent.", 1, Some(1)));
 }
