@@ -3,3 +3,4 @@
 pub mod data;
 pub mod probe;
 pub mod score;
+pub mod synthetic;
