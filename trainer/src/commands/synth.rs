@@ -45,7 +45,13 @@ fn long_mem_eval(folder: &Path, seed: u64, arguments: &SynthArguments) -> Result
         let asked = in_turns(&gold.questions, arguments.questions);
         instances.write(&plan, &asked, wording)?;
         line(&mut gold_lines, &gold)?;
-        println!("{}: {} words, {} facts, {} questions asked", gold.conversation, gold.words, gold.facts.len(), asked.len());
+        println!(
+            "{}: {} words, {} facts, {} questions asked",
+            gold.conversation,
+            gold.words,
+            gold.facts.len(),
+            asked.len()
+        );
     }
     instances.finish()?;
     Ok(gold_lines.flush()?)

@@ -46,7 +46,17 @@ pub(super) fn time_forms(hour: usize, minute: usize) -> Vec<String> {
 
 fn month_name(month: i8) -> &'static str {
     const NAMES: [&str; 12] = [
-        "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
         "December",
     ];
     let at = usize::try_from(month - 1).unwrap_or(0);
@@ -72,7 +82,10 @@ mod tests {
         let at = jiff::civil::date(2023, 5, 20).at(2, 21, 0, 0);
         assert_eq!(stamp(at), "2023/05/20 (Sat) 02:21");
         assert_eq!(day_forms(9, 3)[..4], ["9 March", "March 9", "the 9th of March", "March 9th"]);
-        assert_eq!([1, 2, 3, 4, 11, 12, 13, 21, 22, 23, 31].map(ordinal).join(" "), "1st 2nd 3rd 4th 11th 12th 13th 21st 22nd 23rd 31st");
+        assert_eq!(
+            [1, 2, 3, 4, 11, 12, 13, 21, 22, 23, 31].map(ordinal).join(" "),
+            "1st 2nd 3rd 4th 11th 12th 13th 21st 22nd 23rd 31st"
+        );
         assert_eq!(date_forms(at.date())[1], "May 20, 2023");
         assert_eq!(time_forms(15, 5), ["3:05 pm", "3.05 pm", "15:05"]);
         assert_eq!(time_forms(0, 30)[0], "12:30 am");

@@ -123,7 +123,10 @@ mod tests {
         assert_eq!(say("I/v live/have", &Subject::User, Voice::Note), "the user lives has");
         assert_eq!(say("I/v carry/his", &sister, Voice::User), "my sister carries her");
         assert_eq!(say("my", &boss, Voice::Assistant), "your boss's");
-        assert_eq!(say("I'm/he/do/v go/v watch/v play", &boss, Voice::Note), "the user's boss is he does goes watches plays");
+        assert_eq!(
+            say("I'm/he/do/v go/v watch/v play", &boss, Voice::Note),
+            "the user's boss is he does goes watches plays"
+        );
         assert_eq!(say("I'm/am/was", &Subject::User, Voice::Assistant), "you are are were");
         assert_eq!(word("unknown", &sister, Voice::User), None);
     }

@@ -138,6 +138,7 @@ pub(super) struct Theme {
 pub(super) struct Frames {
     pub(super) statement: Vec<Template>,
     pub(super) update: Vec<Template>,
+    pub(super) event: Vec<Template>,
     pub(super) bridge: Vec<Template>,
     pub(super) afterthought: Vec<Template>,
     pub(super) noted: Vec<Template>,
@@ -249,7 +250,10 @@ impl Lexicon {
         for source in [data!("names.toml"), data!("titles.toml"), data!("lists.toml")] {
             for (name, text) in read::<ListFile>(source)?.lists {
                 if lists.insert(name.clone(), entries(&text)).is_some() {
-                    return Err(SyntheticError::Data { file: source.0, reason: format!("list `{name}` is there twice") });
+                    return Err(SyntheticError::Data {
+                        file: source.0,
+                        reason: format!("list `{name}` is there twice"),
+                    });
                 }
             }
         }

@@ -94,7 +94,10 @@ impl<W: Write> LongMemEvalWriter<W> {
     /// # Errors
     /// [`SyntheticError`].
     pub fn write(&mut self, plan: &Plan<'_>, questions: &[Question], wording: Wording) -> Result<(), SyntheticError> {
-        questions.iter().enumerate().try_for_each(|(index, question)| self.instance(plan, question, wording.of(question, index)))
+        questions
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, question)| self.instance(plan, question, wording.of(question, index)))
     }
 
     fn instance(&mut self, plan: &Plan<'_>, question: &Question, text: &str) -> Result<(), SyntheticError> {

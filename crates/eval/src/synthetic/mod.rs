@@ -44,3 +44,6 @@ pub use parameters::{Length, Parameters};
 pub use plan::Plan;
 pub use question::{Question, QuestionType};
 pub use session::{Session, Sessions, Turn};
+
+#[cfg(test)]
+mod tests;

@@ -56,8 +56,8 @@ impl Parameters {
             Length::Exchanges(0) => refuse("a session needs at least one exchange".to_owned()),
             Length::Exchanges(_) => Ok(()),
             Length::Words(words) => {
-                let least = (self.facts.saturating_mul(WORDS_PER_FACT))
-                    .max(self.sessions.saturating_mul(WORDS_PER_SESSION));
+                let least =
+                    (self.facts.saturating_mul(WORDS_PER_FACT)).max(self.sessions.saturating_mul(WORDS_PER_SESSION));
                 if words >= least {
                     return Ok(());
                 }

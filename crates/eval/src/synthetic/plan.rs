@@ -158,7 +158,7 @@ impl<'a> Draft<'a> {
         }
         dice.shuffle(&mut people);
         // A handful of people who come up again and again, more of them in a long conversation.
-        people.truncate(4 + parameters.facts / 10);
+        people.truncate(2 + parameters.facts / 12);
         let (mut own, mut others) = (Vec::new(), Vec::new());
         for (index, kind) in lexicon.kinds.iter().enumerate() {
             if kind.about != About::Others {
@@ -170,6 +170,18 @@ impl<'a> Draft<'a> {
         }
         dice.shuffle(&mut own);
         dice.shuffle(&mut others);
+        // Advice and tastes are few among the kinds; every conversation of some length has one of each.
+        if parameters.facts >= 10 {
+            let kind = |pair: &(usize, Subject)| lexicon.kinds.get(pair.0);
+            let advice = |pair: &_| kind(pair).is_some_and(|kind| kind.teller == Teller::Assistant);
+            let taste = |pair: &_| kind(pair).is_some_and(|kind| kind.preference.is_some());
+            for wanted in [&advice as &dyn Fn(&(usize, Subject)) -> bool, &taste] {
+                // The last is drawn first.
+                if let Some(at) = own.iter().position(wanted) {
+                    own[at..].rotate_left(1);
+                }
+            }
+        }
         let (sessions, target) = (parameters.sessions, parameters.facts);
         Self { lexicon, sessions, target, facts: Vec::new(), own, others, untold: Vec::new() }
     }
@@ -182,7 +194,12 @@ impl<'a> Draft<'a> {
         dice.shuffle(&mut events);
         for index in events.into_iter().take(each) {
             let event = &happenings.events[index];
-            self.push(format!("event.{}", event.id), Matter::Event(index), Subject::User, Value::plain(event.did.clone()));
+            self.push(
+                format!("event.{}", event.id),
+                Matter::Event(index),
+                Subject::User,
+                Value::plain(event.did.clone()),
+            );
         }
         let mut purchases: Vec<usize> = (0..happenings.purchases.len()).collect();
         dice.shuffle(&mut purchases);

@@ -94,7 +94,14 @@ impl Plan<'_> {
                 _ => QuestionType::SingleSessionUser,
             };
             let answer = self.answer(index, Voice::Assistant, &mut dice)?;
-            questions.push(self.question(&fact.id, question_type, wordings, answer, self.answer_keys(index), vec![index]));
+            questions.push(self.question(
+                &fact.id,
+                question_type,
+                wordings,
+                answer,
+                self.answer_keys(index),
+                vec![index],
+            ));
             if let Some(preference) = self.kind_of(fact).and_then(|kind| kind.preference.as_ref())
                 && fact.subject == Subject::User
             {
@@ -103,7 +110,14 @@ impl Plan<'_> {
                 let wordings = Wordings { question, wordings: Vec::new(), held_out: Vec::new() };
                 let rubric = scope.sentence(&preference.rubric, ".", &mut dice)?;
                 let id = format!("{}.taste", fact.id);
-                questions.push(self.question(&id, QuestionType::SingleSessionPreference, wordings, rubric, Vec::new(), vec![index]));
+                questions.push(self.question(
+                    &id,
+                    QuestionType::SingleSessionPreference,
+                    wordings,
+                    rubric,
+                    Vec::new(),
+                    vec![index],
+                ));
             }
         }
         self.compare_events(&mut questions, &mut dice)?;
@@ -268,7 +282,14 @@ impl Plan<'_> {
             let ago = days(date(first), self.asked.date());
             let wordings = self.phrase(&scope, &wording.ago_questions, &[], &wording.ago_held_out, dice)?;
             let id = format!("{}.ago", self.facts[first].id);
-            questions.push(self.counted(&id, QuestionType::TemporalReasoning, wordings, ago as usize, "day", vec![first]));
+            questions.push(self.counted(
+                &id,
+                QuestionType::TemporalReasoning,
+                wordings,
+                ago as usize,
+                "day",
+                vec![first],
+            ));
             let &[first, second] = pair else { continue };
             let (span, Some(other)) = (days(date(first), date(second)), event_of(second)) else { continue };
             if span > 0 {
@@ -276,7 +297,14 @@ impl Plan<'_> {
                 let wordings = self.phrase(&scope, &wording.span_questions, &[], &wording.span_held_out, dice)?;
                 let id = format!("{}.to.{}", self.facts[first].id, other.id);
                 let both = vec![first, second];
-                questions.push(self.counted(&id, QuestionType::TemporalReasoning, wordings, span as usize, "day", both));
+                questions.push(self.counted(
+                    &id,
+                    QuestionType::TemporalReasoning,
+                    wordings,
+                    span as usize,
+                    "day",
+                    both,
+                ));
             }
         }
         Ok(())
@@ -291,12 +319,12 @@ impl Plan<'_> {
             Matter::Purchase(purchase) => self.lexicon.happenings.purchases.get(purchase),
             _ => None,
         };
-        for pair in bought.windows(2) {
-            let &[a, b] = pair else { continue };
-            let (Some(first), Some(second), Some(x), Some(y)) = (item(a), item(b), price(a), price(b)) else { continue };
-            if self.facts[a].session == self.facts[b].session {
+        // As many sums as purchases, neighbours first.
+        let apart = (1..bought.len()).flat_map(|gap| bought.iter().zip(&bought[gap..]));
+        for (&a, &b) in apart.filter(|&(&a, &b)| self.facts[a].session != self.facts[b].session).take(bought.len()) {
+            let (Some(first), Some(second), Some(x), Some(y)) = (item(a), item(b), price(a), price(b)) else {
                 continue;
-            }
+            };
             let scope = Scope::new(self.lexicon, &Subject::User, Voice::User).with("the", &first.the);
             let scope = scope.with("other", &second.the);
             let wordings = self.phrase(&scope, &wording.sum_questions, &[], &wording.sum_held_out, dice)?;

@@ -49,8 +49,8 @@ impl<'a> Scope<'a> {
 impl Fill for Scope<'_> {
     fn fill(&self, slot: &str, dice: &mut Dice) -> Option<String> {
         let given = self.slots.iter().find(|(name, _)| *name == slot).map(|(_, text)| text.clone());
-        given.or_else(|| grammar::word(slot, self.subject, self.voice)).or_else(|| {
-            dice.pick(self.lexicon.lists.get(slot)?).map(|entry| entry.text.clone())
-        })
+        given
+            .or_else(|| grammar::word(slot, self.subject, self.voice))
+            .or_else(|| dice.pick(self.lexicon.lists.get(slot)?).map(|entry| entry.text.clone()))
     }
 }

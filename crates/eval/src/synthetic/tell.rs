@@ -112,7 +112,7 @@ fn core(plan: &Plan<'_>, fact: &PlannedFact, framed: bool, dice: &mut Dice) -> R
     let (clauses, frame): (&[Template], &[Template]) = match fact.matter {
         Matter::Event(event) => {
             scope = scope.with("did", &happenings.events[event].did);
-            (&happenings.event_wording.tell, &frames.statement)
+            (&happenings.event_wording.tell, &frames.event)
         }
         Matter::Purchase(purchase) => {
             let purchase = &happenings.purchases[purchase];
@@ -166,9 +166,40 @@ fn theme_of<'a>(plan: &Plan<'a>, fact: &PlannedFact) -> &'a str {
 /// The first letter in lower case where its word is an ordinary one.
 fn lower_first(text: &str) -> String {
     const ORDINARY: &[&str] = &[
-        "A", "After", "An", "At", "Everyone", "Everything", "For", "Guests", "If", "It", "Just", "Keep", "My", "Of", "On", "Our", "Out",
-        "People", "Someone", "Something", "The", "There", "They", "This", "Today", "We", "What", "When", "With",
+        "A",
+        "After",
+        "An",
+        "At",
+        "Everyone",
+        "Everything",
+        "For",
+        "Guests",
+        "If",
+        "It",
+        "Just",
+        "Keep",
+        "My",
+        "Of",
+        "On",
+        "Our",
+        "Out",
+        "People",
+        "Someone",
+        "Something",
+        "The",
+        "There",
+        "They",
+        "This",
+        "Today",
+        "We",
+        "What",
+        "When",
+        "With",
     ];
     let first = text.split(' ').next().unwrap_or_default();
-    if ORDINARY.contains(&first) { format!("{}{}", first.to_lowercase(), &text[first.len()..]) } else { text.to_owned() }
+    if ORDINARY.contains(&first) {
+        format!("{}{}", first.to_lowercase(), &text[first.len()..])
+    } else {
+        text.to_owned()
+    }
 }

@@ -69,13 +69,7 @@ impl Template {
         Ok(out)
     }
 
-    fn write(
-        &self,
-        parts: &[Part],
-        fill: &dyn Fill,
-        dice: &mut Dice,
-        out: &mut String,
-    ) -> Result<(), SyntheticError> {
+    fn write(&self, parts: &[Part], fill: &dyn Fill, dice: &mut Dice, out: &mut String) -> Result<(), SyntheticError> {
         for part in parts {
             match part {
                 Part::Text(text) => out.push_str(text),

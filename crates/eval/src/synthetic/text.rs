@@ -23,7 +23,11 @@ pub(super) fn finish(raw: &str) -> String {
             _ => false,
         };
         let word = if article && !next.is_empty() { article_for(next) } else { word };
-        if starts_sentence { push_capitalised(&mut text, word) } else { text.push_str(word) }
+        if starts_sentence {
+            push_capitalised(&mut text, word)
+        } else {
+            text.push_str(word)
+        }
         starts_sentence = ends_sentence(word);
     }
     text

@@ -43,7 +43,10 @@ impl Value {
             }
             ["@time"] => {
                 let forms = calendar::time_forms(dice.between(7, 20), 5 * dice.below(12));
-                return Ok(Self { keys: forms.iter().map(|form| form.replace([' ', 'a', 'p', 'm'], "")).collect(), forms });
+                return Ok(Self {
+                    keys: forms.iter().map(|form| form.replace([' ', 'a', 'p', 'm'], "")).collect(),
+                    forms,
+                });
             }
             ["@money", low, high, step] => {
                 let [low, high, step] = [low, high, step].map(|n| n.parse().unwrap_or(1));
@@ -79,9 +82,10 @@ impl Value {
 
     fn occurs_in(&self, other: &Self) -> bool {
         let texts: Vec<Vec<String>> = other.forms.iter().chain(&other.keys).map(|text| tokens(text)).collect();
-        self.keys.iter().map(|key| tokens(key)).any(|key| {
-            texts.iter().any(|text| text.windows(key.len().max(1)).any(|window| window == key.as_slice()))
-        })
+        self.keys
+            .iter()
+            .map(|key| tokens(key))
+            .any(|key| texts.iter().any(|text| text.windows(key.len().max(1)).any(|window| window == key.as_slice())))
     }
 }
 

@@ -119,7 +119,12 @@ impl Book {
                     numbers[rule] = rules.len() + 1;
                     one(&template.rules[rule], dice)?
                 }
-                None => flavour.pop().map(|rule| rule.expand(figures, dice)).transpose()?.map(|raw| finish(&raw)).unwrap_or_default(),
+                None => flavour
+                    .pop()
+                    .map(|rule| rule.expand(figures, dice))
+                    .transpose()?
+                    .map(|raw| finish(&raw))
+                    .unwrap_or_default(),
             };
             rules.push(rule);
         }

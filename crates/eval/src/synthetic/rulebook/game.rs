@@ -53,11 +53,15 @@ impl Game {
             figures.set(&format!("{slot}1"), piece.keys.last().unwrap_or(&piece.text));
             figures.set(&format!("v{slot}"), value);
         }
-        let first = |list: &str, dice: &mut Dice| template.pick(list, 1, dice).pop().map(|entry| entry.text).unwrap_or_default();
+        let first = |list: &str, dice: &mut Dice| {
+            template.pick(list, 1, dice).pop().map(|entry| entry.text).unwrap_or_default()
+        };
         let mut seasons = template.pick("season", 2, dice).into_iter().map(|entry| entry.text);
         let game = Self {
             names: std::array::from_fn(|at| pieces.get(at).map(|piece| piece.text.clone()).unwrap_or_default()),
-            singular: std::array::from_fn(|at| pieces.get(at).and_then(|piece| piece.keys.last()).cloned().unwrap_or_default()),
+            singular: std::array::from_fn(|at| {
+                pieces.get(at).and_then(|piece| piece.keys.last()).cloned().unwrap_or_default()
+            }),
             values: std::array::from_fn(|at| values[at]),
             set: dice.between(3, 4),
             set_bonus: dice.between(10, 19),
@@ -129,7 +133,9 @@ pub(super) fn write(template: &BookTemplate, dice: &mut Dice) -> Result<(Book, V
     let hold = |dice: &mut Dice| std::array::from_fn::<usize, 4, _>(|_| dice.between(2, 6));
     let (mine, mut theirs) = (hold(dice), hold(dice));
     let tied = |theirs: [usize; 4]| {
-        [&game.season, &game.other_season].iter().any(|season| game.score(mine, season).total() == game.score(theirs, season).total())
+        [&game.season, &game.other_season]
+            .iter()
+            .any(|season| game.score(mine, season).total() == game.score(theirs, season).total())
     };
     while tied(theirs) {
         theirs[3] += 1;
@@ -167,11 +173,16 @@ pub(super) fn write(template: &BookTemplate, dice: &mut Dice) -> Result<(Book, V
         task
     };
     let closing = "Show the points for the pieces, each bonus and each penalty, and end with a line `Winner: NAME`.";
-    let ask = |season: &str| format!("The game ends in {season}. {holdings} Who wins, and with how many points? {closing}");
+    let ask =
+        |season: &str| format!("The game ends in {season}. {holdings} Who wins, and with how many points? {closing}");
     let in_season = scoring(&game.season, ask(&game.season));
     let mut out_of_season = scoring(
         &game.other_season,
-        format!("And who would have won if the game had ended in {}? Again, {}", game.other_season, closing.replacen("Show", "show", 1)),
+        format!(
+            "And who would have won if the game had ended in {}? Again, {}",
+            game.other_season,
+            closing.replacen("Show", "show", 1)
+        ),
     );
     out_of_season.before = Some((in_season.prompt.clone(), in_season.response.clone()));
     let tasks = vec![in_season, out_of_season, hand(&game, &book, &first, dice), exchange(&game, &book, &second, dice)];
@@ -186,13 +197,21 @@ fn hand(game: &Game, book: &Book, player: &str, dice: &mut Dice) -> TaskDraft {
         "It is the end of {player}'s turn, and {player} holds {}. How many pieces must go back into the bag, and by which rule?",
         game.held(held)
     ));
-    task.check(&format!("{player} holds {all} pieces."), format!("The response counts {all} pieces."), &[all.to_string()]);
+    task.check(
+        &format!("{player} holds {all} pieces."),
+        format!("The response counts {all} pieces."),
+        &[all.to_string()],
+    );
     task.check(
         &format!("By rule {rule} at most {} may stay.", game.hand),
         format!("The response names rule {rule} and its limit of {}.", game.hand),
         &[format!("rule {rule}"), game.hand.to_string()],
     );
-    task.check(&format!("So {back} go back."), format!("The response states that {back} pieces go back."), &[back.to_string()]);
+    task.check(
+        &format!("So {back} go back."),
+        format!("The response states that {back} pieces go back."),
+        &[back.to_string()],
+    );
     task
 }
 

@@ -169,7 +169,11 @@ fn handling(office: &Office, book: &Book, dice: &mut Dice) -> TaskDraft {
         std::slice::from_ref(signer),
     );
     let (tag, shelf) = (&office.tags[class], &office.shelves[class]);
-    task.check(&format!("The tag is {tag}."), format!("The response says that the tag is {tag}."), std::slice::from_ref(tag));
+    task.check(
+        &format!("The tag is {tag}."),
+        format!("The response says that the tag is {tag}."),
+        std::slice::from_ref(tag),
+    );
     task.check(
         &format!("The {item} is kept in {shelf}."),
         format!("The response says that the {item} is kept in {shelf}."),
