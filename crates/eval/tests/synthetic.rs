@@ -1,5 +1,7 @@
 //! What holds for every generated conversation.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;

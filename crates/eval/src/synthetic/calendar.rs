@@ -36,7 +36,7 @@ pub(super) fn date_forms(date: Date) -> Vec<String> {
 
 /// A time of day in the ways people write it; the first is the one answers use.
 pub(super) fn time_forms(hour: usize, minute: usize) -> Vec<String> {
-    let (half, half_hour) = (if hour < 12 { "am" } else { "pm" }, if hour % 12 == 0 { 12 } else { hour % 12 });
+    let (half, half_hour) = (if hour < 12 { "am" } else { "pm" }, if hour.is_multiple_of(12) { 12 } else { hour % 12 });
     vec![
         format!("{half_hour}:{minute:02} {half}"),
         format!("{half_hour}.{minute:02} {half}"),

@@ -89,7 +89,7 @@ fn sum(dice: &mut Dice) -> Filler {
         3 => (format!("How many centimetres are {a} metres?"), format!("{a} metres are {} centimetres.", a * 100)),
         _ => (format!("How many seconds are {b} minutes?"), format!("{b} minutes are {} seconds.", b * 60)),
     };
-    let key = answer.trim_end_matches('.').split(' ').filter(|word| word.parse::<u32>().is_ok()).next_back();
+    let key = answer.trim_end_matches('.').split(' ').rfind(|word| word.parse::<u32>().is_ok());
     let keys = key.map(str::to_owned).into_iter().collect();
     Filler { keys, user: finish(&question), assistant: finish(&answer), topic: (1, 100 * a + b) }
 }
