@@ -200,7 +200,7 @@ pub(crate) struct SynthArguments {
     /// How many conversations, or rule books
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub(crate) samples: u64,
-    /// Sessions of a conversation, each on a day of its own
+    /// Sessions of a conversation, spread over months
     #[arg(long, value_name = "NUMBER", default_value_t = 8, value_parser = parse_count)]
     pub(crate) sessions: usize,
     /// Facts told in a conversation, later changes included; as many as suit the length where this is not given

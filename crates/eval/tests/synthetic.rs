@@ -280,6 +280,20 @@ fn a_file_survives_its_schema_and_marks_what_answers() {
 }
 
 #[test]
+fn a_choice_of_questions_has_every_type() {
+    let lexicon = Lexicon::built_in().unwrap();
+    let parameters = Parameters { seed: 5, sessions: 6, facts: 30, length: Length::Words(4000) };
+    let plan = Plan::new(&lexicon, &parameters, 0).unwrap();
+    let all = plan.questions().unwrap();
+    let some = plan.some_questions(9).unwrap();
+    assert_eq!(some.len(), 9);
+    assert!(some.iter().all(|question| all.contains(question)));
+    let types: BTreeSet<QuestionType> = some.iter().map(|question| question.question_type).collect();
+    assert_eq!((types.len(), some.iter().any(Question::is_unanswerable)), (6, true));
+    assert_eq!(plan.some_questions(10_000).unwrap().len(), all.len());
+}
+
+#[test]
 fn the_probe_files_are_valid_and_credit_every_fact_to_a_turn() {
     let lexicon = Lexicon::built_in().unwrap();
     for seed in 0..5 {

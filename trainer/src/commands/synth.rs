@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use tmem_eval::synthetic::rulebook::RuleBooks;
-use tmem_eval::synthetic::{Length, Lexicon, LongMemEvalWriter, Parameters, Plan, Question, Wording};
+use tmem_eval::synthetic::{Length, Lexicon, LongMemEvalWriter, Parameters, Plan, Wording};
 
 use crate::cli::{Common, SynthArguments, SynthKind, SynthWording};
 
@@ -42,7 +42,7 @@ fn long_mem_eval(folder: &Path, seed: u64, arguments: &SynthArguments) -> Result
     for conversation in 0..arguments.samples {
         let plan = Plan::new(&lexicon, &parameters, conversation)?;
         let gold = plan.gold()?;
-        let asked = in_turns(&gold.questions, arguments.questions);
+        let asked = plan.some_questions(arguments.questions)?;
         instances.write(&plan, &asked, wording)?;
         line(&mut gold_lines, &gold)?;
         println!(
@@ -86,20 +86,6 @@ fn rule_books(folder: &Path, seed: u64, samples: u64) -> Result<()> {
     gold_lines.flush()?;
     println!("{samples} rule books");
     Ok(())
-}
-
-/// As many questions as wanted, one of each type in turn, unanswerable ones as a type of their own.
-fn in_turns(questions: &[Question], wanted: usize) -> Vec<Question> {
-    let mut queues: std::collections::BTreeMap<_, Vec<&Question>> = std::collections::BTreeMap::new();
-    for question in questions.iter().rev() {
-        queues.entry((question.is_unanswerable(), question.question_type)).or_default().push(question);
-    }
-    let mut taken = Vec::new();
-    while taken.len() < wanted.min(questions.len()) {
-        let round = queues.values_mut().filter_map(Vec::pop);
-        taken.extend(round.take(wanted - taken.len()).cloned().collect::<Vec<_>>());
-    }
-    taken
 }
 
 fn create(path: &Path) -> Result<BufWriter<File>> {

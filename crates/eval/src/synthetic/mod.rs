@@ -15,6 +15,7 @@
 //! - nothing is told about what the unanswerable questions ask for.
 
 mod calendar;
+mod choose;
 mod dice;
 mod error;
 mod filler;
