@@ -189,7 +189,13 @@ proptest! {
                 fluent(&turn.content);
             }
         }
+        let has_word = |text: &str, word: &str| text.to_lowercase().split(|c: char| !c.is_alphanumeric()).any(|w| w == word);
         for fact in &gold.facts {
+            // Titles apart, an answer speaks to the user and a note about them.
+            for word in ["my", "me", "our"] {
+                prop_assert!(!has_word(&fact.answer, word) && !has_word(&fact.statement, word), "{} / {}", fact.answer, fact.statement);
+            }
+            prop_assert!(!has_word(&fact.statement, "your") && !has_word(&fact.statement, "you"), "{}", fact.statement);
             fact.wordings.iter().chain(&fact.held_out).chain([&fact.question, &fact.answer, &fact.statement]).for_each(|text| fluent(text));
         }
         for question in &gold.questions {

@@ -243,7 +243,9 @@ impl Plan<'_> {
             }
             Matter::Event(event) => {
                 let date = calendar::date_forms(self.dates[fact.session].date()).swap_remove(0);
-                let scope = scope.with("did", &happenings.events[event].did).with("date", &date);
+                // Events are written as the user says them.
+                let did = happenings.events[event].did.replace(" my ", " your ");
+                let scope = scope.with("did", &did).with("date", &date);
                 scope.sentence(&happenings.event_wording.when_answer, ".", dice)?
             }
             Matter::Purchase(purchase) => {
@@ -398,6 +400,6 @@ fn as_note(answer: &str) -> String {
     match first {
         "You" => format!("The user {verb}{rest}"),
         "Your" => format!("The user's {second}{rest}"),
-        _ => answer.to_owned(),
+        _ => answer.replace(" your ", " the user's "),
     }
 }
