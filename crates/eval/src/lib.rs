@@ -8,3 +8,4 @@ pub mod metrics;
 pub mod probe;
 pub mod score;
 pub mod stats;
+pub mod synthetic;
