@@ -146,8 +146,8 @@ impl BenchmarkKind {
     pub fn permits(self, memory: MemoryKind) -> Result<(), Refusal> {
         // Spelled out, so that a new strategy is decided about here before it compiles.
         let trains = match memory {
-            MemoryKind::None => false,
-            MemoryKind::Tmem => true,
+            MemoryKind::None | MemoryKind::Summary | MemoryKind::Retrieval | MemoryKind::Cards => false,
+            MemoryKind::Tmem | MemoryKind::TmemText => true,
         };
         if self == Self::ClBench && trains {
             return Err(Refusal {
