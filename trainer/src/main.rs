@@ -29,6 +29,7 @@ fn main() -> ExitCode {
             Command::Inspect(arguments) => commands::inspect::run(&cli.common, arguments).await,
             Command::Export(arguments) => commands::peft::export(&cli.common, arguments).await,
             Command::Import(arguments) => commands::peft::import(&cli.common, arguments).await,
+            Command::Synth(arguments) => commands::synth::run(&cli.common, arguments),
             Command::Bench(arguments) => commands::bench::run(&cli.common, arguments).await,
         }
     });

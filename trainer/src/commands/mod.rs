@@ -6,3 +6,4 @@ pub(crate) mod inspect;
 pub(crate) mod peft;
 pub(crate) mod probe;
 pub(crate) mod replay;
+pub(crate) mod synth;
