@@ -11,10 +11,12 @@ impl Tally {
     /// Adds the summaries found in the output of `cargo nextest run` or `cargo test`.
     pub(super) fn add(&mut self, output: &str) {
         // nextest says "12 tests run: 10 passed (1 slow), 1 failed, 1 timed out, 0 skipped";
-        // cargo test says "test result: FAILED. 10 passed; 2 failed; 0 ignored; ...", once a binary.
-        for line in output.lines() {
-            let counts = ["run:", "test result:"].iter().find_map(|mark| Some(line.split_once(mark)?.1));
-            let Some(counts) = counts else { continue };
+        // cargo test says "test result: FAILED. 10 passed; 2 failed; 0 ignored; ...", once a binary. nextest repeats
+        // that line of each test that failed.
+        let of = |mark: &'static str| output.lines().filter_map(move |line| Some(line.split_once(mark)?.1)).collect();
+        let nextest: Vec<&str> = of("run:");
+        let summaries = if nextest.is_empty() { of("test result:") } else { nextest };
+        for counts in summaries {
             self.passed += count(counts, " passed");
             self.failed += [" failed", " timed out"].iter().map(|word| count(counts, word)).sum::<u64>();
         }
@@ -44,6 +46,11 @@ mod tests {
         check("     Summary [   0.017s] 6 tests run: 6 passed, 0 skipped\n", 6, 0);
         check("     Summary [  90.1s] 14 tests run: 10 passed (2 slow), 3 failed, 1 timed out, 5 skipped\n", 10, 4);
         check("     Summary [   0.017s] 1 test run: 1 passed, 0 skipped\n", 1, 0);
+        check(
+            "    test result: FAILED. 0 passed; 1 failed; 0 ignored\n     Summary [ 1.0s] 2 tests run: 1 passed, 1 failed\n",
+            1,
+            1,
+        );
     }
 
     #[test]

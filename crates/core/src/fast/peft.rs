@@ -183,7 +183,9 @@ impl PeftAdapter {
         let (rank, scale) = read_config(&files.config)?;
         let tensors = SafeTensors::deserialize(&files.weights).map_err(|e| PeftError::Weights(e.to_string()))?;
         let mut parts: BTreeMap<(usize, Projection), [Option<Vec<f32>>; 2]> = BTreeMap::new();
-        for (name, tensor) in tensors.iter() {
+        // In the order of their names, so that of several faults the same one is always told.
+        let tensors: BTreeMap<&str, TensorView<'_>> = tensors.iter().collect();
+        for (name, tensor) in tensors {
             let wrong = |reason: String| PeftError::tensor(name, reason);
             let Some((layer, projection, which)) = parse_name(name) else {
                 return Err(wrong("is not the A or B of a projection known here".into()));
