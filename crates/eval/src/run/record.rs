@@ -5,7 +5,7 @@
 //! | `run.json` | [`RunRecord`]: what the run is | the same |
 //! | `probes.jsonl` | a [`ProbeLine`] for each answer | the same bytes as of an unbroken run |
 //! | `units.jsonl` | a [`UnitLine`] for each finished unit | the same bytes as of an unbroken run |
-//! | `timings.jsonl` | a [`TimingLine`] for each finished unit | other clock times |
+//! | `timings.jsonl` | a [`TimingLine`] for each finished unit | other clock times, perhaps another peak of GPU memory |
 //!
 //! A unit is one strategy on one sample with one seed. Lines stand in the order (seed, memory, sample, probe) of
 //! [`RunRecord`] and of the benchmark's files.
@@ -185,12 +185,10 @@ pub struct UnitLine {
     pub dropped_cards: usize,
     /// Turns that fell out of the context unwritten.
     pub dropped_turns: usize,
-    /// Prompt tokens read: by the writer, by training's anchors, by the probes.
+    /// Prompt tokens of everything that was generated, by the writer and for the probes, and tokens embedded.
     pub tokens_read: u64,
     /// Tokens generated.
     pub tokens_generated: u64,
-    /// The most bytes held on the GPU at once, from the start of the run to the end of this unit.
-    pub peak_gpu_bytes: u64,
     /// The Δ at the end.
     pub delta: DeltaId,
     /// How the unit went; with questions known beforehand, its first episode.
@@ -211,7 +209,8 @@ pub struct TimelinePoint {
     pub knowledge_kept: Option<f64>,
 }
 
-/// Where a finished unit's time went, in seconds.
+/// What a finished unit took of the machine: seconds, and GPU memory. Both depend on what the process did before, so
+/// they stand apart from what a resumed run repeats bit for bit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TimingLine {
     /// The seed.
@@ -228,4 +227,6 @@ pub struct TimingLine {
     pub training: f64,
     /// Answering probes and judging them.
     pub answering: f64,
+    /// The most bytes held on the GPU at once, from the start of the process to the end of this unit.
+    pub peak_gpu_bytes: u64,
 }
