@@ -11,11 +11,16 @@
 //! [`RunRecord`] and of the benchmark's files.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use tmem_core::fast::DeltaId;
 use tmem_core::settings::{MemoryKind, Settings};
 
+use super::error::RunError;
 use crate::bench::ocrr::RunOptions;
 use crate::bench::search::EpisodeOptions;
 use crate::bench::{BenchmarkKind, FeedOptions};
@@ -118,8 +123,38 @@ pub struct RunRecord {
 pub struct SearchRecord {
     /// Questions of a task.
     pub objectives: usize,
-    /// Turns, passages, what a prompt shows.
+    /// Most tokens of what the model writes in one turn.
+    pub action_tokens: usize,
+    /// Turns and passages. What a prompt shows of earlier turns is the strategy's business.
     pub episode: EpisodeOptions,
+}
+
+impl FileRecord {
+    /// A file's name and hash.
+    ///
+    /// # Errors
+    /// [`RunError::File`].
+    pub fn of(path: &Path) -> Result<Self, RunError> {
+        let failed = |source| RunError::File { file: path.to_owned(), source };
+        let mut file = BufReader::with_capacity(1 << 20, File::open(path).map_err(failed)?);
+        let mut hash = Sha256::new();
+        loop {
+            let bytes = file.fill_buf().map_err(failed)?;
+            if bytes.is_empty() {
+                break;
+            }
+            hash.update(bytes);
+            let read = bytes.len();
+            file.consume(read);
+        }
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        Ok(Self { file: name, sha256: hexadecimal(&hash.finalize()) })
+    }
+}
+
+/// Bytes in hexadecimal.
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// One answered probe.
@@ -195,7 +230,7 @@ pub struct UnitLine {
     pub timeline: Vec<TimelinePoint>,
 }
 
-/// A unit at one moment: after a write, and at its end.
+/// A unit at one moment: after a write, and at its end. (f32, because a saved f64 need not come back as it was.)
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct TimelinePoint {
     /// Turns fed so far.
@@ -203,10 +238,10 @@ pub struct TimelinePoint {
     /// ℓ(h) + ℓ(m), in tokens.
     pub context_tokens: usize,
     /// Mean of ‖ΔW‖_F / ‖W‖_F over the adapted sites; 0 where nothing was trained.
-    pub delta_norm: f64,
+    pub delta_norm: f32,
     /// Share of the questions of general knowledge that the frozen model answers rightly which are still answered
     /// rightly; `None` where none were given or it answers none.
-    pub knowledge_kept: Option<f64>,
+    pub knowledge_kept: Option<f32>,
 }
 
 /// What a finished unit took of the machine: seconds, and GPU memory. Both depend on what the process did before, so
