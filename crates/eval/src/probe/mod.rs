@@ -7,6 +7,7 @@ mod record;
 mod report;
 mod run;
 mod score;
+mod scripted;
 
 use serde::{Deserialize, Serialize};
 use tmem_core::message::Message;

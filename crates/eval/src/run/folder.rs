@@ -120,9 +120,7 @@ impl<'a> Folder<'a> {
     pub(super) fn keep(&mut self, count: usize) -> Result<(), RunError> {
         if count < self.ends.len() {
             let end = count.checked_sub(1).and_then(|last| self.ends.get(last)).copied().unwrap_or(0);
-            self.storage
-                .truncate(file::PROBES, end)
-                .map_err(|source| failed(self.storage, file::PROBES, source))?;
+            self.storage.truncate(file::PROBES, end).map_err(|source| failed(self.storage, file::PROBES, source))?;
             self.ends.truncate(count);
         }
         Ok(())
@@ -154,7 +152,8 @@ impl<'a> Folder<'a> {
 
     /// Finishes a unit.
     pub(super) fn finish(&mut self, unit: UnitLine, timing: &TimingLine) -> Result<(), RunError> {
-        for (name, line) in [(file::TIMINGS, json_line(timing, file::TIMINGS)?), (file::UNITS, json_line(&unit, file::UNITS)?)]
+        for (name, line) in
+            [(file::TIMINGS, json_line(timing, file::TIMINGS)?), (file::UNITS, json_line(&unit, file::UNITS)?)]
         {
             self.storage.append(name, &line).map_err(|source| failed(self.storage, name, source))?;
         }

@@ -28,11 +28,7 @@ struct Place {
 }
 
 /// Runs a unit to its end.
-pub(super) async fn run<S: Subject>(
-    desk: &mut Desk<'_, S>,
-    unit: &mut Unit,
-    sample: &Sample,
-) -> Result<(), RunError> {
+pub(super) async fn run<S: Subject>(desk: &mut Desk<'_, S>, unit: &mut Unit, sample: &Sample) -> Result<(), RunError> {
     let turns: Vec<FedTurn> = sample.turns(&desk.run.record.feed).collect();
     let probes: Vec<(&Probe, Option<usize>)> =
         spread(&sample.probes, desk.run.record.probes).map(|probe| (probe, sample.age(probe))).collect();

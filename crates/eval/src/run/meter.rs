@@ -4,9 +4,7 @@ use tmem_core::abort::Abort;
 use tmem_core::card::Card;
 use tmem_core::fast::{DeltaId, StepReport, WriteReport};
 use tmem_core::message::Message;
-use tmem_core::rollout::policy::{
-    GenerateRequest, Generation, Policy, PolicyError, Score, ScoreRequest, Snapshot,
-};
+use tmem_core::rollout::policy::{GenerateRequest, Generation, Policy, PolicyError, Score, ScoreRequest, Snapshot};
 
 use crate::probe::{Subject, Usage};
 

@@ -160,7 +160,9 @@ impl Run {
                 match &opened {
                     // A stream of samples is read once for each strategy; it may be larger than memory.
                     Benchmark::Histories(_) => {
-                        let Benchmark::Histories(samples) = self.record.bench.open(&self.data, &open)? else { continue };
+                        let Benchmark::Histories(samples) = self.record.bench.open(&self.data, &open)? else {
+                            continue;
+                        };
                         for sample in samples.take(limit) {
                             let sample = sample?;
                             if let Some(mut unit) = units.begin(&mut desk, seed, memory, &sample.id).await? {
