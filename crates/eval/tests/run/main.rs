@@ -160,7 +160,7 @@ fn lines_tell_what_was_asked_and_what_it_cost() {
     // 2 seeds, 6 strategies, 5 + 2 questions, in this order.
     assert_eq!(probes.len(), 2 * 6 * 7);
     let first = &probes[0];
-    assert_eq!((first.seed, first.memory, first.sample.as_str()), (3, MemoryKind::None, "a"));
+    assert_eq!((first.seed, first.memory, first.sample.as_str()), (3, MemoryKind::None, "a_q1"));
     assert_eq!((first.probe.as_str(), first.age, first.headline.as_str()), ("a_q1", Some(0), "contains"));
     assert_eq!(first.prompt_sha256.len(), 64);
     assert!(first.tokens_read > 0 && first.gold == ["Ghent"]);
