@@ -6,6 +6,7 @@ pub mod data;
 pub mod judge;
 pub mod metrics;
 pub mod probe;
+pub mod run;
 pub mod score;
 pub mod stats;
 pub mod synthetic;
