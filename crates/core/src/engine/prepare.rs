@@ -155,19 +155,27 @@ impl Engine {
         self.gpu.check().map_err(GpuError::into)
     }
 
-    /// How many of `prompts`, from the front, fit one batch with room for `more` tokens each.
+    /// How many of `prompts`, from the front, fit one batch with room for `more` tokens each. Questions about one long
+    /// context share it, so it counts as often as there may be copies of it and not once a question.
     pub(super) fn batch_size(&self, prompts: &[Prompt], more: usize, most: usize) -> usize {
         let (slots, capacity) = (self.runner.cache.slots(), self.runner.capacity());
-        let mut tokens = 0;
-        let mut size = 0;
-        for prompt in prompts.iter().take(most.min(MAX_SEQUENCES / 2)) {
-            tokens += prompt.tokens.len() + more;
-            // Up to three copies of a shared prefix, each no longer than a prompt.
-            if size > 0 && (tokens + 3 * prompt.tokens.len() > slots || tokens > capacity) {
-                break;
-            }
-            size += 1;
-        }
-        size
+        let most = most.min(MAX_SEQUENCES / 2).min(prompts.len());
+        let fits = |size: usize| {
+            let batch = &prompts[..size];
+            let shared = self.shared_prefix(batch);
+            let own: usize = batch.iter().map(|prompt| prompt.tokens.len() - shared).sum();
+            own + size * more + self.prefix_copies(batch) * shared <= slots && own <= capacity
+        };
+        // A single prompt that does not fit is told of by whoever runs it.
+        (2..=most).take_while(|&size| fits(size)).last().unwrap_or(most.min(1))
+    }
+
+    /// Most copies of a shared prefix that a batch needs: under no Δ, under Δ, and for deciding the gates.
+    fn prefix_copies(&self, batch: &[Prompt]) -> usize {
+        let any = |wanted: &[Weights]| batch.iter().any(|prompt| wanted.contains(&prompt.weights));
+        let adapted = self.delta.version != 0 && self.adapter.is_some() && any(&[Weights::Fast, Weights::FastUngated]);
+        let gated = adapted && self.has_gate() && any(&[Weights::Fast]);
+        let frozen = !adapted || gated || any(&[Weights::Frozen]);
+        usize::from(frozen) + usize::from(adapted) + usize::from(gated)
     }
 }
