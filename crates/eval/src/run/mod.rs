@@ -1,0 +1,3 @@
+//! Runs every strategy on the samples of a benchmark, and leaves a folder from which a report is made.
+
+pub mod record;
