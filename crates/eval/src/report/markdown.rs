@@ -229,9 +229,14 @@ fn run_section(run: &RunDescription) -> String {
     };
     let mut text = format!("**{}**: {} on {}; {mode}; ", run.folder, run.model, run.adapter);
     text += &format!("judge: {}; seeds {}; ", run.judge, seeds.join(", "));
-    text += &format!("{} samples finished, {} probes; {}.", run.units, grouped(run.probes as u64), run.program);
+    text += &format!(
+        "{} units finished (a sample with one memory and seed), {} probes; {}.",
+        run.units,
+        grouped(run.probes as u64),
+        run.program
+    );
     if run.unfinished > 0 {
-        text += &format!(" {} more probes belong to an unfinished sample and are left out.", run.unfinished);
+        text += &format!(" {} more probes belong to an unfinished unit and are left out.", run.unfinished);
     }
     format!("{text}\n\n```sh\n{}\n```\n", run.command)
 }

@@ -51,7 +51,9 @@ pub(super) fn categories(report: &Report) -> Option<Plot> {
     };
     let panels: Vec<Bars> = names.into_iter().map(panel).collect();
     let title = format!("{}: score by category", subject(report, &group));
-    (panels.len() > 1).then(|| draw(report, "categories", title, &headline(report, &group), &panels, 3))?
+    (panels.len() > 1).then(|| {
+        draw(report, "categories", title, &headline(report, &group), &panels, if panels.len() == 4 { 2 } else { 3 })
+    })?
 }
 
 fn draw(report: &Report, name: &str, title: String, score: &str, panels: &[Bars], columns: usize) -> Option<Plot> {
@@ -66,7 +68,7 @@ fn draw(report: &Report, name: &str, title: String, score: &str, panels: &[Bars]
     let heading = if panels.iter().all(|panel| panel.heading.is_empty()) { 0.0 } else { HEADING };
     let (across, down) = (bars_width + FIGURES, heading + bars_height + FOOT);
     let rows = panels.len().div_ceil(columns);
-    let subtitle = format!("{score}; {}", spread(report));
+    let subtitle = format!("headline score: {score}; {}", spread(report));
     let width =
         (margin + columns as f64 * across).max(40.0 + text_width(&title) * 1.3).max(40.0 + text_width(&subtitle));
     let mut sheet = Sheet::new(width, TOP + rows as f64 * down, &title, &subtitle);

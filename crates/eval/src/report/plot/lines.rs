@@ -69,7 +69,12 @@ pub(super) fn budget(report: &Report) -> Option<Plot> {
         let mut points: Vec<_> = line.rows.iter().filter_map(point).collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
         let name = row_name(line.variant, line.memory, false);
-        Curve { name, series: style::series_of(line.memory, index, one_variant), points, marked: true }
+        Curve {
+            name,
+            series: if one_variant { style::of_memory(line.memory) } else { style::in_turn(index) },
+            points,
+            marked: true,
+        }
     };
     let curves: Vec<Curve> = lines.iter().enumerate().map(curve).collect();
     let budgets: Vec<f64> = budgets.into_iter().map(|budget| budget as f64).collect();
@@ -79,55 +84,83 @@ pub(super) fn budget(report: &Report) -> Option<Plot> {
     Some(sheet("budget", title, &spread(report), vec![(x, y, curves)]))
 }
 
+/// Most lines of a plot.
+const MOST: usize = 8;
+
+/// The rows that get a line, each with its series: all of them, or, where they would be too many to follow, the best
+/// variant of each strategy by the score of the main group.
+fn shown<'a>(report: &'a Report, group: &str, of: impl Fn(&Row) -> bool) -> Vec<(&'a Row, usize)> {
+    let mut rows: Vec<&Row> = report.rows.iter().filter(|row| of(row)).collect();
+    if rows.len() > MOST {
+        let mean = |row: &Row| row.group(group).map_or(f64::NEG_INFINITY, |scores| scores.summary.overall.mean);
+        let best = |row: &Row| {
+            let others = rows.iter().filter(|other| other.memory == row.memory);
+            others.max_by(|a, b| mean(a).total_cmp(&mean(b))).is_some_and(|best| best.variant == row.variant)
+        };
+        rows = rows.iter().copied().filter(|row| best(row)).collect();
+    }
+    let of_memory =
+        rows.iter().enumerate().all(|(index, row)| rows[..index].iter().all(|other| other.memory != row.memory));
+    let series = |(index, row): (usize, &'a Row)| {
+        (row, if of_memory { style::of_memory(row.memory) } else { style::in_turn(index) })
+    };
+    rows.into_iter().enumerate().map(series).collect()
+}
+
+/// The subtitle of a plot that shows some of the rows of a report.
+fn subtitle(whole: &str, report: &Report, shown: usize, of: impl Fn(&Row) -> bool) -> String {
+    let all = report.rows.iter().filter(|row| of(row)).count();
+    if shown < all { format!("{whole}; the best variant of each memory") } else { whole.to_owned() }
+}
+
 /// Score against the age of the fact.
 pub(super) fn retention(report: &Report) -> Option<Plot> {
     let group = main_group(report)?;
-    let mut bins: Vec<(usize, usize)> =
-        report.rows.iter().flat_map(|row| &row.retention).map(|bin| (bin.from, bin.to)).collect();
-    bins.sort_unstable();
-    bins.dedup();
+    let aged = |row: &Row| !row.retention.is_empty();
+    let rows = shown(report, &group, aged);
+    let bins: BTreeSet<(usize, usize)> =
+        rows.iter().flat_map(|(row, _)| &row.retention).map(|bin| (bin.from, bin.to)).collect();
     // One age makes no curve.
     if bins.len() < 2 {
         return None;
     }
     let place = |bin: (usize, usize)| bins.iter().position(|other| *other == bin).unwrap_or_default() as f64;
-    let curves: Vec<Curve> = report
-        .rows
-        .iter()
-        .zip(style::of_rows(report))
-        .map(|(row, series)| Curve {
-            name: report.row_name(row),
-            series,
-            points: row.retention.iter().map(|bin| (place((bin.from, bin.to)), bin.score.mean, bin.score.sd)).collect(),
-            marked: true,
-        })
-        .collect();
+    let curve = |(row, series): &(&Row, usize)| Curve {
+        name: report.row_name(row),
+        series: *series,
+        points: row.retention.iter().map(|bin| (place((bin.from, bin.to)), bin.score.mean, bin.score.sd)).collect(),
+        marked: true,
+    };
+    let curves: Vec<Curve> = rows.iter().map(curve).collect();
     let name = |(from, to): &(usize, usize)| if from == to { from.to_string() } else { format!("{from}–{to}") };
     let x = Axis::names("age of the fact: sessions since it was told", bins.iter().map(name).collect());
     let y = Axis::from_zero(&format!("score ({})", headline(report, &group)), Curve::tops(&curves), 5);
     let title = format!("{}: retention by age of the fact", subject(report, &group));
-    Some(sheet("retention", title, &spread(report), vec![(x, y, curves)]))
+    let subtitle = subtitle(&spread(report), report, curves.len(), aged);
+    Some(sheet("retention", title, &subtitle, vec![(x, y, curves)]))
 }
 
 /// ‖Δ‖ and general knowledge over the episode.
 pub(super) fn episode(report: &Report) -> Option<Plot> {
+    let group = main_group(report)?;
     // Where nothing is trained nothing is forgotten: such a strategy says nothing here.
     let trains = |row: &Row| row.episode.iter().any(|point| point.delta_norm > 0.0);
+    let rows = shown(report, &group, trains);
     let curves = |figure: fn(&EpisodePoint) -> Option<f64>| {
-        let rows = report.rows.iter().zip(style::of_rows(report)).filter(|(row, _)| trains(row));
-        let curve = |(row, series): (&Row, usize)| {
-            let points =
-                row.episode.iter().filter_map(|p| Some((p.exchanges as f64, figure(p)?, None))).collect::<Vec<_>>();
-            (!points.is_empty()).then(|| Curve { name: report.row_name(row), series, points, marked: false })
+        let curve = |(row, series): &(&Row, usize)| {
+            let points = row.episode.iter().filter_map(|point| Some((point.exchanges as f64, figure(point)?, None)));
+            let points: Vec<_> = points.collect();
+            let name = report.row_name(row);
+            (!points.is_empty()).then_some(Curve { name, series: *series, points, marked: false })
         };
-        rows.filter_map(curve).collect::<Vec<_>>()
+        rows.iter().filter_map(curve).collect::<Vec<_>>()
     };
     let norms = curves(|point| Some(point.delta_norm));
     let kept = curves(|point| point.knowledge_kept);
     if norms.is_empty() {
         return None;
     }
-    let last = report.rows.iter().flat_map(|row| &row.episode).map(|point| point.exchanges as f64).fold(0.0, f64::max);
+    let last = rows.iter().flat_map(|(row, _)| &row.episode).map(|point| point.exchanges as f64).fold(0.0, f64::max);
     let x = || Axis::from_zero("turns fed", [last].into_iter(), 8);
     let mut panels = Vec::new();
     let y = Axis::from_zero("mean ‖ΔW‖ / ‖W‖", Curve::tops(&norms), 4);
@@ -136,14 +169,15 @@ pub(super) fn episode(report: &Report) -> Option<Plot> {
         panels.push((x(), Axis::from_zero("general knowledge kept", [1.0].into_iter(), 5), kept));
     }
     let title = format!("{}: the fast weights over the episode", report.bench);
-    Some(sheet("episode", title, "mean over samples and seeds that have come so far", panels))
+    let subtitle = subtitle("mean over samples and seeds that have come so far", report, rows.len(), trains);
+    Some(sheet("episode", title, &subtitle, panels))
 }
 
 /// Panels below each other.
 fn sheet(name: &str, title: String, subtitle: &str, panels: Vec<(Axis, Axis, Vec<Curve>)>) -> Plot {
     let height = if panels.len() == 1 { 300.0 } else { 190.0 };
     let down = height + 64.0;
-    let names = panels.iter().flat_map(|(_, _, curves)| curves).map(|curve| text_width(&curve.name) * 1.06);
+    let names = panels.iter().flat_map(|(_, _, curves)| curves).map(|curve| text_width(&curve.name) * 1.1);
     let width = LEFT + WIDTH + 14.0 + names.fold(0.0, f64::max) + 20.0;
     let width = width.max(40.0 + text_width(&title) * 1.3);
     let mut sheet = Sheet::new(width, TOP + down * panels.len() as f64, &title, subtitle);

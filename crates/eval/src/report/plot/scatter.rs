@@ -1,5 +1,7 @@
 //! Cost against score.
 
+use tmem_core::settings::MemoryKind;
+
 use super::axis::{Axis, Panel};
 use super::svg::{Anchor, Sheet, text_width};
 use super::{Plot, headline, main_group, spread, style, subject};
@@ -21,6 +23,8 @@ pub(super) fn seconds(report: &Report) -> Option<Plot> {
 /// A row as a point.
 struct Point {
     name: String,
+    memory: MemoryKind,
+    variant: String,
     series: usize,
     cost: f64,
     score: MeanSd,
@@ -31,7 +35,9 @@ fn draw(report: &Report, name: &str, what: &str, axis: &str, cost: impl Fn(&Row)
     let colours = style::of_rows(report);
     let point = |(row, series): (&Row, usize)| {
         let cost = cost(row).filter(|cost| *cost > 0.0)?;
-        Some(Point { name: report.row_name(row), series, cost, score: row.group(&group)?.summary.overall })
+        let score = row.group(&group)?.summary.overall;
+        let variant = row.variant.clone();
+        Some(Point { name: report.row_name(row), memory: row.memory, variant, series, cost, score })
     };
     let points: Vec<Point> = report.rows.iter().zip(colours).filter_map(point).collect();
     if points.is_empty() {
@@ -58,24 +64,34 @@ fn draw(report: &Report, name: &str, what: &str, axis: &str, cost: impl Fn(&Row)
         sheet.point(x, y, point.series);
     }
     let mut taken: Vec<[f64; 4]> = places.iter().map(|(x, y)| [x - 6.0, y - 6.0, x + 6.0, y + 6.0]).collect();
-    for (point, &(x, y)) in points.iter().zip(&places) {
-        let label = place(&point.name, (x, y), &panel, &taken);
-        sheet.text(
-            label[0],
-            label[3] - 3.0,
-            Anchor::Start,
-            &format!("name {}", style::series(point.series)),
-            &point.name,
-        );
+    // The best point of a strategy has its whole name; of the others the variant is enough, where there is room.
+    let best = |point: &Point| {
+        let others = points.iter().filter(|other| other.memory == point.memory);
+        others.max_by(|a, b| a.score.mean.total_cmp(&b.score.mean)).is_some_and(|best| best.name == point.name)
+    };
+    let brief = |point: &Point| style::several_memories(report) && !best(point);
+    let pairs = || points.iter().zip(&places);
+    for (point, &at) in pairs().filter(|(point, _)| !brief(point)) {
+        let (label, _) = place(&point.name, at, &panel, &taken);
+        let class = format!("name {}", style::series(point.series));
+        sheet.text(label[0], label[3] - 3.0, Anchor::Start, &class, &point.name);
         taken.push(label);
+    }
+    for (point, &at) in pairs().filter(|(point, _)| brief(point)) {
+        let (label, free) = place(&point.variant, at, &panel, &taken);
+        if free {
+            let class = format!("aside {}", style::series(point.series));
+            sheet.text(label[0], label[3] - 3.0, Anchor::Start, &class, &point.variant);
+            taken.push(label);
+        }
     }
     Some(Plot::new(name, title, sheet))
 }
 
-/// The box \[left, top, right, bottom\] of a label: beside its point where that is free, else further off.
-fn place(name: &str, (x, y): (f64, f64), panel: &Panel, taken: &[[f64; 4]]) -> [f64; 4] {
-    let (width, height) = (text_width(name) * 1.06, 14.0);
-    let candidates = (0..6).flat_map(|step| {
+/// The box \[left, top, right, bottom\] of a label, and whether it is free: beside its point, else further off.
+fn place(name: &str, (x, y): (f64, f64), panel: &Panel, taken: &[[f64; 4]]) -> ([f64; 4], bool) {
+    let (width, height) = (text_width(name) * 1.1, 14.0);
+    let candidates = (0..3).flat_map(|step| {
         let away = 15.0 * f64::from(step);
         [
             (x + 9.0, y - 7.0 - away),
@@ -95,5 +111,5 @@ fn place(name: &str, (x, y): (f64, f64), panel: &Panel, taken: &[[f64; 4]]) -> [
     };
     let apart = |a: &[f64; 4], b: &[f64; 4]| a[2] <= b[0] || b[2] <= a[0] || a[3] <= b[1] || b[3] <= a[1];
     let free = boxes.iter().find(|candidate| inside(candidate) && taken.iter().all(|other| apart(candidate, other)));
-    *free.unwrap_or(&boxes[0])
+    (*free.unwrap_or(&boxes[0]), free.is_some())
 }

@@ -2,7 +2,7 @@
 
 use tmem_core::settings::MemoryKind;
 
-use crate::report::Report;
+use crate::report::{Report, Row};
 
 /// The style sheet. Lines and points take the `color` of their series, so that a series is one class in both themes.
 /// Every colour has a contrast of at least 3 : 1 to the page of its theme.
@@ -16,12 +16,13 @@ text{font:12px system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;fil
 .axis{fill:none;stroke:#8c959f;stroke-width:1}
 .grid{fill:none;stroke:#e6e9ed;stroke-width:1}
 .whisker{fill:none;stroke:#24292f;stroke-width:1.3}
-.error{fill:none;stroke:currentColor;stroke-width:1.2}
+.error{fill:none;stroke:currentColor;stroke-width:1.2;opacity:.6}
 .curve{fill:none;stroke:currentColor;stroke-width:2;stroke-linejoin:round}
-.thread{fill:none;stroke:currentColor;stroke-width:1;opacity:.3}
+.thread{fill:none;stroke:currentColor;stroke-width:1;opacity:.5}
 .mark{fill:currentColor}
 .bar{fill:currentColor;opacity:.8}
 .name{fill:currentColor;font-weight:600}
+.aside{fill:currentColor;font-size:11px}
 .s0{color:#6e7781}
 .s1{color:#a56300}
 .s2{color:#0a6fb5}
@@ -37,7 +38,7 @@ text{fill:#e6e9ed}
 .axis{stroke:#6b7580}
 .grid{stroke:#2a3038}
 .whisker{stroke:#e6e9ed}
-.mark,.bar,.name{fill:currentColor}
+.mark,.bar,.name,.aside{fill:currentColor}
 .s0{color:#9aa4af}
 .s1{color:#e0a03c}
 .s2{color:#58aef0}
@@ -57,13 +58,9 @@ pub(super) fn series(index: usize) -> String {
     format!("s{}", index % SERIES)
 }
 
-/// The series of a strategy: the same colour and shape in every plot of every report. Where several variants of
-/// strategies stand beside each other, they are told apart by their index instead.
-pub(super) fn series_of(memory: MemoryKind, index: usize, one_variant: bool) -> usize {
-    // In turn, strong colours first.
-    const IN_TURN: [usize; SERIES] = [4, 2, 3, 1, 5, 6, 7, 0];
+/// The series of a strategy: the same colour and shape in every plot of every report.
+pub(super) fn of_memory(memory: MemoryKind) -> usize {
     match memory {
-        _ if !one_variant => IN_TURN[index % SERIES],
         MemoryKind::None => 0,
         MemoryKind::Summary => 1,
         MemoryKind::Retrieval => 2,
@@ -73,8 +70,19 @@ pub(super) fn series_of(memory: MemoryKind, index: usize, one_variant: bool) -> 
     }
 }
 
-/// The series of every row.
+/// A series for what is told apart by its index; strong colours first.
+pub(super) fn in_turn(index: usize) -> usize {
+    [4, 2, 3, 1, 5, 6, 7, 0][index % SERIES]
+}
+
+/// Whether a strategy's colour tells something: there are several.
+pub(super) fn several_memories(report: &Report) -> bool {
+    report.rows.iter().any(|row| row.memory != report.rows[0].memory)
+}
+
+/// The series of every row where its name stands beside it: the strategy's, or the row's own of one strategy alone.
 pub(super) fn of_rows(report: &Report) -> Vec<usize> {
-    let one_variant = report.rows.iter().all(|row| row.variant.is_empty());
-    report.rows.iter().enumerate().map(|(index, row)| series_of(row.memory, index, one_variant)).collect()
+    let several = several_memories(report) || report.rows.len() == 1;
+    let series = |(index, row): (usize, &Row)| if several { of_memory(row.memory) } else { in_turn(index) };
+    report.rows.iter().enumerate().map(series).collect()
 }
