@@ -18,7 +18,6 @@ text{font:12px system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;fil
 .whisker{fill:none;stroke:#24292f;stroke-width:1.3}
 .error{fill:none;stroke:currentColor;stroke-width:1.2;opacity:.6}
 .curve{fill:none;stroke:currentColor;stroke-width:2;stroke-linejoin:round}
-.thread{fill:none;stroke:currentColor;stroke-width:1;opacity:.5}
 .mark{fill:currentColor}
 .bar{fill:currentColor;opacity:.8}
 .name{fill:currentColor;font-weight:600}
