@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tmem_core::settings::Settings;
+use tmem_core::settings::{MemoryKind, Settings};
+use tmem_eval::bench::BenchmarkKind;
 use tmem_eval::probe::CardSource;
+use tmem_eval::run::Mode;
 use tmem_eval::sweep::Ablation;
 
 /// A small language model that learns while you talk to it.
@@ -68,6 +70,8 @@ pub(crate) enum Command {
     Import(ImportArguments),
     /// Measure speed against the adapter's own matrix product
     Bench(BenchArguments),
+    /// Run memory strategies on a benchmark and keep every answer; stopped or killed, the same command goes on
+    Eval(EvalArguments),
     /// Write invented conversations or rule books, with everything a perfect memory would keep of them
     Synth(SynthArguments),
     /// Tables and plots of evaluation runs; runs of the same settings are merged, others compared
@@ -133,6 +137,119 @@ pub(crate) struct ProbeArguments {
     pub(crate) batch: u16,
 }
 
+/// Whether the writer knows what will be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ModeName {
+    /// Each history is read once, and all its questions are asked from the state it leaves
+    Blind,
+    /// One episode for each question, which the writer is told (the paper's)
+    Aware,
+}
+
+impl From<ModeName> for Mode {
+    fn from(mode: ModeName) -> Self {
+        match mode {
+            ModeName::Blind => Self::Blind,
+            ModeName::Aware => Self::Aware,
+        }
+    }
+}
+
+/// Who says whether an answer is right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum JudgeName {
+    /// The benchmark's own score, or the closest thing that needs no judging model
+    Official,
+    /// The answer is a right answer, but for case and punctuation
+    Exact,
+    /// Words shared with the right answer
+    F1,
+    /// A right answer stands in the answer
+    Contains,
+    /// A model behind an OpenAI-compatible interface; its key is taken from OPENAI_API_KEY
+    Endpoint,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct EvalArguments {
+    /// locomo, longmemeval, search, clbench, rulebook, memoryagentbench, convomem or ocrr
+    #[arg(long, value_name = "NAME")]
+    pub(crate) bench: BenchmarkKind,
+    /// The benchmark's files as their owners publish them
+    #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
+    pub(crate) data: Vec<PathBuf>,
+    /// A second file: LoCoMo's audit, or the side file of generated conversations and rule books
+    #[arg(long, value_name = "PATH")]
+    pub(crate) gold: Option<PathBuf>,
+    /// Search: files of passages to search besides those that come with the questions
+    #[arg(long, num_args = 1.., value_name = "PATH")]
+    pub(crate) corpus: Vec<PathBuf>,
+    /// Strategies, separated by commas: none, summary, retrieval, tmem, tmem+text, cards, or all
+    #[arg(long, value_name = "LIST", value_parser = parse_memories)]
+    pub(crate) memory: MemoryList,
+    /// How many seeds, counted up from --seed
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) seeds: u32,
+    /// Most samples; all where this is not given
+    #[arg(long, value_name = "NUMBER", value_parser = parse_count)]
+    pub(crate) limit: Option<usize>,
+    /// Most questions of a sample, spread evenly over all of them
+    #[arg(long, value_name = "NUMBER", value_parser = parse_count)]
+    pub(crate) probes: Option<usize>,
+    /// The folder for the answers; one that a run has begun is gone on with
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Whether the writer knows what will be asked
+    #[arg(long, value_enum, default_value_t = ModeName::Blind)]
+    pub(crate) mode: ModeName,
+    /// Who says whether an answer is right
+    #[arg(long, value_enum, default_value_t = JudgeName::Official)]
+    pub(crate) judge: JudgeName,
+    /// Address of the judging model, as in https://api.example.org/v1
+    #[arg(long, value_name = "URL")]
+    pub(crate) judge_url: Option<String>,
+    /// Name of the judging model
+    #[arg(long, value_name = "NAME")]
+    pub(crate) judge_model: Option<String>,
+    /// Questions of general knowledge (the controls of `probe`), a few of which are asked after every write
+    #[arg(long, value_name = "FILE")]
+    pub(crate) controls: Option<PathBuf>,
+    /// Search: questions a task
+    #[arg(long, value_name = "NUMBER", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) objectives: u16,
+    /// MemoryAgentBench: keeps the rows whose source begins with this
+    #[arg(long, value_name = "NAME")]
+    pub(crate) source: Option<String>,
+    /// Questions asked at once
+    #[arg(long, value_name = "NUMBER", default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) batch: u16,
+}
+
+/// A list of strategies as one argument.
+pub(crate) type MemoryList = Vec<MemoryKind>;
+
+/// Strategies by their names in the settings; `tmem+text` is another name of `tmem_text`.
+fn parse_memories(text: &str) -> Result<MemoryList, String> {
+    const ALL: [MemoryKind; 6] = [
+        MemoryKind::None,
+        MemoryKind::Summary,
+        MemoryKind::Retrieval,
+        MemoryKind::Tmem,
+        MemoryKind::TmemText,
+        MemoryKind::Cards,
+    ];
+    if text == "all" {
+        return Ok(ALL.to_vec());
+    }
+    let one = |name: &str| {
+        let name = name.trim().replace('+', "_");
+        serde_json::from_value(serde_json::Value::from(name.as_str())).map_err(|_| {
+            format!("there is no memory `{name}`: none, summary, retrieval, tmem, tmem+text, cards, or all")
+        })
+    };
+    text.split(',').map(one).collect()
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct InspectArguments {
     /// Print everything as JSON
@@ -189,9 +306,9 @@ pub(crate) struct SweepArguments {
     /// one after the other
     #[arg(long, required = true, value_delimiter = ',', value_name = "NAME")]
     pub(crate) ablation: Vec<Ablation>,
-    /// The folder; each ablation has a folder in it, with one for each value and the report over them
-    #[arg(long, value_name = "FOLDER")]
-    pub(crate) out: PathBuf,
+    /// Every run; in its --out each ablation has a folder, with one for each value and the report over them
+    #[command(flatten)]
+    pub(crate) eval: EvalArguments,
 }
 
 /// What `trainer synth` writes.
@@ -264,6 +381,22 @@ mod tests {
     fn the_command_line_is_well_formed() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_evaluation_is_told_by_names() {
+        let parse = |line: &str| match Cli::try_parse_from(line.split(' ')).map(|cli| cli.command) {
+            Ok(Command::Eval(arguments)) => Ok(arguments),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error.to_string()),
+        };
+        let base = "trainer eval --bench ocrr --data a b --out x --memory";
+        let arguments = parse(&format!("{base} none,tmem+text --seeds 3")).unwrap();
+        assert_eq!((arguments.bench, arguments.data.len(), arguments.seeds), (BenchmarkKind::Ocrr, 2, 3));
+        assert_eq!(arguments.memory, [MemoryKind::None, MemoryKind::TmemText]);
+        assert_eq!(parse(&format!("{base} all")).unwrap().memory.len(), 6);
+        assert!(parse(&format!("{base} brain")).unwrap_err().contains("no memory `brain`: none, summary"));
+        assert!(parse("trainer eval --bench x --data a --out x --memory all").unwrap_err().contains("choose one of"));
     }
 
     #[test]

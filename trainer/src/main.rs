@@ -1,4 +1,4 @@
-//! The native command line of tmem: chat, replay, probe, inspect, export and import of adapters, benchmark.
+//! The native command line of tmem: chat, replay, probe, evaluation, inspect, export and import of adapters, benchmark.
 
 mod cli;
 mod commands;
@@ -29,6 +29,7 @@ fn main() -> ExitCode {
             Command::Inspect(arguments) => commands::inspect::run(&cli.common, arguments).await,
             Command::Export(arguments) => commands::peft::export(&cli.common, arguments).await,
             Command::Import(arguments) => commands::peft::import(&cli.common, arguments).await,
+            Command::Eval(arguments) => commands::eval::run(&cli.common, arguments).await,
             Command::Synth(arguments) => commands::synth::run(&cli.common, arguments),
             Command::Report(arguments) => commands::report::run(arguments),
             Command::Sweep(arguments) => commands::sweep::run(&cli.common, arguments).await,

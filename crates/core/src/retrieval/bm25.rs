@@ -139,6 +139,25 @@ mod tests {
     }
 
     #[test]
+    fn passages_without_a_word_of_the_query_are_left_out() {
+        let texts = ["the cat sat on the mat", "the dog sat", "a cat and a dog and a horse ran far away", "nothing"];
+        let index = Bm25::new(texts);
+        assert_eq!(places(&index, "a horse"), [2]);
+        assert_eq!(places(&index, "sitting dogs"), [1, 2]);
+        assert_eq!(places(&index, "cat"), [0, 2]);
+        assert!(places(&index, "the and of").is_empty());
+        // One text of two has the word, once; it is of mean length.
+        let hits = Bm25::new(["red bus", "blue car"]).search("red", 1);
+        assert!((hits[0].score - (1.0f32 + 1.5 / 1.5).ln()).abs() < 1e-6, "{hits:?}");
+    }
+
+    #[test]
+    fn many_equals_keep_the_order_of_adding() {
+        let texts: Vec<String> = (0..50).map(|_| "same words here".to_owned()).collect();
+        assert_eq!(places(&Bm25::new(&texts), "words"), (0..50).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn of_equals_the_earlier_comes_first_and_nothing_is_found_for_nothing() {
         let index = Bm25::new(["same words", "other", "same words"]);
         assert_eq!(places(&index, "words, the same!"), [0, 2]);

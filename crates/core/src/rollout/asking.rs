@@ -16,6 +16,25 @@ pub struct AskOptions {
     pub twin: bool,
 }
 
+/// A question outside the conversation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Question {
+    /// What is asked, instructions included.
+    pub text: String,
+    /// What memory is searched with; `None` takes the whole text.
+    pub searched: Option<String>,
+    /// Most tokens of the answer; `None` leaves it to `rollout.answer_tokens`.
+    pub max_tokens: Option<usize>,
+    /// The answer ends where one of these appears; the stop text is not part of it.
+    pub stop: Vec<String>,
+}
+
+impl<T: Into<String>> From<T> for Question {
+    fn from(text: T) -> Self {
+        Self { text: text.into(), ..Self::default() }
+    }
+}
+
 /// A question on its way.
 struct Planned<'a> {
     question: &'a str,
@@ -45,7 +64,7 @@ impl<P: Policy> Agent<P> {
         observe: &mut dyn FnMut(Event),
         abort: &Abort,
     ) -> Result<Answer, AgentError> {
-        let mut answers = self.act(&[question.to_owned()], options, observe, abort).await?;
+        let mut answers = self.act(&[question.into()], options, observe, abort).await?;
         let answer = answers.pop().ok_or(AgentError::Empty)?;
         self.state.script.push(Action::Ask { text: question.to_owned(), context: options.context });
         Ok(answer)
@@ -62,14 +81,38 @@ impl<P: Policy> Agent<P> {
         observe: &mut dyn FnMut(Event),
         abort: &Abort,
     ) -> Result<Vec<Answer>, AgentError> {
+        let questions: Vec<Question> = questions.iter().map(|text| text.as_str().into()).collect();
+        self.act(&questions, options, observe, abort).await
+    }
+
+    /// As [`ask_all`](Self::ask_all), each question with limits of its own.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub async fn ask_each(
+        &mut self,
+        questions: &[Question],
+        options: AskOptions,
+        observe: &mut dyn FnMut(Event),
+        abort: &Abort,
+    ) -> Result<Vec<Answer>, AgentError> {
         self.act(questions, options, observe, abort).await
+    }
+
+    /// Whether a question, what every prompt carries and an answer fit the model where the context is left out.
+    ///
+    /// # Errors
+    /// A template that cannot render the question.
+    pub fn fits(&self, question: &Question) -> Result<bool, AgentError> {
+        let tokens = self.policy.count_tokens(&self.prompt(&[], Some(&question.text), None))?;
+        Ok(tokens <= self.room_for(question))
     }
 
     /// Ordinary actions: requests of agent and twin in one batch, agent and twin of a question side by side. A question
     /// that memory answers by itself is told as it was found: no prompt, no sampled token, and so no segment.
     pub(super) async fn act(
         &mut self,
-        questions: &[String],
+        questions: &[Question],
         options: AskOptions,
         observe: &mut dyn FnMut(Event),
         abort: &Abort,
@@ -121,11 +164,11 @@ impl<P: Policy> Agent<P> {
     /// Asks memory about every question and makes the prompts.
     async fn plan<'a>(
         &mut self,
-        questions: &'a [String],
+        questions: &'a [Question],
         options: AskOptions,
         observe: &mut dyn FnMut(Event),
     ) -> Result<Vec<Planned<'a>>, AgentError> {
-        if questions.iter().any(|question| question.trim().is_empty()) {
+        if questions.iter().any(|question| question.text.trim().is_empty()) {
             return Err(AgentError::Empty);
         }
         let (mut queries, mut contexts, mut most_left_out) = (Vec::new(), Vec::new(), 0);
@@ -133,7 +176,8 @@ impl<P: Policy> Agent<P> {
             let turns = if options.context { self.state.context.as_slice() } else { &[] };
             let (left_out, tokens) = self.turns_left_out(turns, question)?;
             let before = turns.get(left_out).map_or(self.state.turns, |turn| turn.index);
-            queries.push(Query { text: question, room: self.room().saturating_sub(tokens), before });
+            let text = question.searched.as_deref().unwrap_or(&question.text);
+            queries.push(Query { text, room: self.room_for(question).saturating_sub(tokens), before });
             contexts.push(left_out);
             most_left_out = most_left_out.max(left_out);
         }
@@ -150,36 +194,46 @@ impl<P: Policy> Agent<P> {
             let stream = ((self.state.turns as u64) << 32) | index as u64;
             sampling.seed = sampling.seed.wrapping_add(stream.wrapping_mul(0x9E37_79B9_7F4A_7C15));
             let request = GenerateRequest {
-                messages: self.prompt(&turns[left_out..], Some(question), recalled.text.as_deref()),
-                max_tokens: self.settings.rollout.answer_tokens,
+                messages: self.prompt(&turns[left_out..], Some(&question.text), recalled.text.as_deref()),
+                max_tokens: self.answer_tokens(question),
                 sampling,
                 weights: Weights::Fast,
+                stop: question.stop.clone(),
                 ..GenerateRequest::default()
             };
-            planned.push(Planned { question, recalled, request });
+            planned.push(Planned { question: &question.text, recalled, request });
         }
         Ok(planned)
     }
 
     /// How many of the oldest turns must be left out for a question to fit the model, and the tokens of the prompt
     /// without them. A question that does not fit even alone is for the policy to refuse.
-    fn turns_left_out(&self, turns: &[Turn], question: &str) -> Result<(usize, usize), AgentError> {
-        let tokens = |from: usize| self.policy.count_tokens(&self.prompt(&turns[from..], Some(question), None));
-        let all = tokens(0)?;
-        if all <= self.room() || turns.is_empty() {
+    fn turns_left_out(&self, turns: &[Turn], question: &Question) -> Result<(usize, usize), AgentError> {
+        let tokens = |from: usize| self.policy.count_tokens(&self.prompt(&turns[from..], Some(&question.text), None));
+        let (all, room) = (tokens(0)?, self.room_for(question));
+        if all <= room || turns.is_empty() {
             return Ok((0, all));
         }
         // Without `most` it fits, or nothing does; with `least` it does not.
         let (mut least, mut most) = (0, turns.len());
         while most - least > 1 {
             let middle = (least + most) / 2;
-            if tokens(middle)? <= self.room() {
+            if tokens(middle)? <= room {
                 most = middle;
             } else {
                 least = middle;
             }
         }
         Ok((most, tokens(most)?))
+    }
+
+    fn answer_tokens(&self, question: &Question) -> usize {
+        question.max_tokens.unwrap_or(self.settings.rollout.answer_tokens)
+    }
+
+    /// Tokens that the prompt of a question may have.
+    fn room_for(&self, question: &Question) -> usize {
+        self.policy.context_length().saturating_sub(self.answer_tokens(question))
     }
 
     /// An answer that no model gave.

@@ -18,7 +18,7 @@ pub mod writer;
 
 pub use agent::{Agent, AgentError};
 pub use agent_memory::Written;
-pub use asking::AskOptions;
+pub use asking::{AskOptions, Question};
 pub use event::{Answer, Event, Segment, SegmentKind, Speaker, Twin, Warning};
 pub use memory::{Passage, Recalled};
 pub use state::{Action, AgentSnapshot, AgentState, Turn};

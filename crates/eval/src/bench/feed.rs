@@ -78,7 +78,7 @@ impl Sample {
 }
 
 /// An exchange as one or more exchanges whose sides have at most `limit` bytes each.
-fn parts(user: &str, assistant: &str, limit: usize) -> Vec<(String, String)> {
+pub(crate) fn parts(user: &str, assistant: &str, limit: usize) -> Vec<(String, String)> {
     let (mut said, mut answered) = (split_text(user, limit), split_text(assistant, limit).into_iter());
     let last = said.pop().unwrap_or(CONTINUE);
     let first = answered.next().unwrap_or_default();

@@ -20,6 +20,7 @@ pub mod search;
 mod turns;
 
 pub use error::{BenchError, Place, Refusal};
+pub(crate) use feed::parts;
 pub use feed::{ACKNOWLEDGEMENT, CONTINUE, Dates, FedTurn, FeedOptions};
 pub use registry::{Benchmark, BenchmarkKind, OpenOptions, SampleStream};
 pub use sample::{Exchange, Probe, Sample, Session};

@@ -3,6 +3,7 @@
 use tmem_core::engine::Engine;
 use tmem_core::message::Message;
 use tmem_core::rollout::policy::{PolicyError, Weights};
+use tmem_core::settings::Settings;
 
 use super::{Subject, Usage};
 
@@ -18,5 +19,9 @@ impl Subject for Engine {
             tokens_generated: statistics.tokens_generated,
             peak_gpu_bytes: self.gpu().memory().peak(),
         }
+    }
+
+    async fn configure(&mut self, settings: &Settings) -> Result<(), PolicyError> {
+        Ok(self.set_settings(settings).await?)
     }
 }

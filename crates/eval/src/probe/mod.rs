@@ -7,11 +7,13 @@ mod record;
 mod report;
 mod run;
 mod score;
+mod scripted;
 
 use serde::{Deserialize, Serialize};
 use tmem_core::message::Message;
 use tmem_core::rollout::AgentError;
 use tmem_core::rollout::policy::{Policy, PolicyError, Weights};
+use tmem_core::settings::Settings;
 
 pub use ask::{Asked, Kind, Reply};
 pub use report::{
@@ -51,6 +53,12 @@ pub trait Subject: Policy {
 
     /// What was used since the subject was made.
     fn usage(&self) -> Usage;
+
+    /// Takes other settings into use. What it had learned may be lost.
+    ///
+    /// # Errors
+    /// Settings that do not fit the model.
+    async fn configure(&mut self, settings: &Settings) -> Result<(), PolicyError>;
 }
 
 /// Why a probe ended before its report.

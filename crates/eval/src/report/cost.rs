@@ -25,9 +25,9 @@ pub struct Cost {
     pub dropped_cards: f64,
     /// Turns that fell out of the context unwritten.
     pub dropped_turns: f64,
-    /// Most bytes held on the GPU at once in any unit. A run counts from its start: strategies before this one in the
-    /// same run are in it.
-    pub peak_gpu_bytes: u64,
+    /// Most bytes held on the GPU at once in any unit; `None` where it was not measured. A process counts from its start:
+    /// strategies before this one in the same process are in it.
+    pub peak_gpu_bytes: Option<u64>,
     /// Clock times; `None` where there are none.
     pub seconds: Option<Seconds>,
 }
@@ -66,7 +66,7 @@ impl Cost {
             cards: mean(units, |unit| unit.cards as f64),
             dropped_cards: mean(units, |unit| unit.dropped_cards as f64),
             dropped_turns: mean(units, |unit| unit.dropped_turns as f64),
-            peak_gpu_bytes: units.iter().map(|unit| unit.peak_gpu_bytes).max().unwrap_or_default(),
+            peak_gpu_bytes: strategy.timings.iter().map(|timing| timing.peak_gpu_bytes).max(),
             seconds: Seconds::of(strategy),
         }
     }

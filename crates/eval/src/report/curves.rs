@@ -78,10 +78,11 @@ fn at(units: &[UnitLine], exchanges: usize) -> Option<EpisodePoint> {
     let now: Vec<Option<&TimelinePoint>> =
         reached.iter().map(|unit| unit.timeline.iter().rev().find(|point| point.exchanges <= exchanges)).collect();
     // Before its first write a unit is as the frozen model is: Δ = 0, and all is kept.
-    let norms: Vec<f64> = now.iter().map(|point| point.map_or(0.0, |point| point.delta_norm)).collect();
+    let norms: Vec<f64> = now.iter().map(|point| point.map_or(0.0, |point| f64::from(point.delta_norm))).collect();
     let measured = reached.iter().any(|unit| unit.timeline.iter().any(|point| point.knowledge_kept.is_some()));
     let untouched = measured.then_some(1.0);
-    let kept: Vec<f64> = now.iter().filter_map(|point| point.map_or(untouched, |point| point.knowledge_kept)).collect();
+    let kept: Vec<f64> =
+        now.iter().filter_map(|point| point.map_or(untouched, |point| point.knowledge_kept.map(f64::from))).collect();
     Some(EpisodePoint {
         exchanges,
         units: reached.len(),

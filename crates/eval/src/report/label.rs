@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tmem_core::settings::{MemoryKind, Settings};
 
 use super::memory_name;
+use crate::bench::{BenchmarkKind, FeedOptions};
 use crate::run::record::{Mode, RunRecord};
 
 /// A variant's name.
@@ -24,13 +25,17 @@ const BUDGET: &str = "settings.rollout.budget";
 pub(super) fn method(run: &RunRecord) -> Value {
     let mut settings = run.settings.clone();
     (settings.seed, settings.sampling.seed, settings.rollout.memory) = (0, 0, MemoryKind::None);
+    // The lengths of turns and passages follow from the token budget and the model.
+    let feed = FeedOptions { max_bytes: None, ..run.feed.clone() };
+    let mut search = run.search.clone();
+    search.episode.passage_bytes = 0;
     json!({
         "model": run.model.name,
         "sha256": run.model.sha256,
         "mode": tree(&run.mode),
         "judge": run.judge,
-        "feed": tree(&run.feed),
-        "search": tree(&run.search),
+        "feed": tree(&feed),
+        "search": tree(&search),
         "corrections": tree(&run.corrections),
         "settings": tree(&settings),
     })
@@ -111,10 +116,13 @@ pub(super) fn command(run: &RunRecord) -> String {
     for (name, value) in [("limit", run.limit), ("probes", run.probes)] {
         line += &value.map(|value| format!(" --{name} {value}")).unwrap_or_default();
     }
+    if run.bench == BenchmarkKind::Search {
+        line += &format!(" --objectives {}", run.search.objectives);
+    }
     if run.mode == Mode::Aware {
         line += " --mode aware";
     }
-    line + &settings(&run.settings)
+    line + &format!(" --batch {}", run.batch) + &settings(&run.settings)
 }
 
 /// `--seeds` counts up from `--seed`; other choices are several runs, named one after the other.

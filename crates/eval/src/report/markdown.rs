@@ -208,14 +208,14 @@ impl Report {
                 cost.dropped_turns,
             ];
             cells.extend(counts.map(count));
-            cells.push(grouped(cost.peak_gpu_bytes >> 20));
+            cells.push(or_dash(cost.peak_gpu_bytes, |bytes| grouped(bytes >> 20)));
             let seconds = cost.seconds.map(|s| [s.total, s.reading, s.writing, s.training, s.answering]);
             cells.extend((0..5).map(|part| or_dash(seconds, |seconds| format!("{:.1}", seconds[part]))));
             table.row(cells);
         }
         format!(
-            "## Cost\n\nMeans over samples and seeds, probes included. The peak counts from the start of a run: strategies \
-             before this one in the same run are in it.\n\n{}",
+            "## Cost\n\nMeans over samples and seeds, probes included. The peak counts from the start of a process: \
+             strategies before this one are in it.\n\n{}",
             table.text
         )
     }

@@ -5,17 +5,22 @@
 //! | `run.json` | [`RunRecord`]: what the run is | the same |
 //! | `probes.jsonl` | a [`ProbeLine`] for each answer | the same bytes as of an unbroken run |
 //! | `units.jsonl` | a [`UnitLine`] for each finished unit | the same bytes as of an unbroken run |
-//! | `timings.jsonl` | a [`TimingLine`] for each finished unit | other clock times |
+//! | `timings.jsonl` | a [`TimingLine`] for each finished unit | other clock times, perhaps another peak of GPU memory |
 //!
 //! A unit is one strategy on one sample with one seed. Lines stand in the order (seed, memory, sample, probe) of
 //! [`RunRecord`] and of the benchmark's files.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use tmem_core::fast::DeltaId;
 use tmem_core::settings::{MemoryKind, Settings};
 
+use super::error::RunError;
 use crate::bench::ocrr::RunOptions;
 use crate::bench::search::EpisodeOptions;
 use crate::bench::{BenchmarkKind, FeedOptions};
@@ -118,8 +123,38 @@ pub struct RunRecord {
 pub struct SearchRecord {
     /// Questions of a task.
     pub objectives: usize,
-    /// Turns, passages, what a prompt shows.
+    /// Most tokens of what the model writes in one turn.
+    pub action_tokens: usize,
+    /// Turns and passages. What a prompt shows of earlier turns is the strategy's business.
     pub episode: EpisodeOptions,
+}
+
+impl FileRecord {
+    /// A file's name and hash.
+    ///
+    /// # Errors
+    /// [`RunError::File`].
+    pub fn of(path: &Path) -> Result<Self, RunError> {
+        let failed = |source| RunError::File { file: path.to_owned(), source };
+        let mut file = BufReader::with_capacity(1 << 20, File::open(path).map_err(failed)?);
+        let mut hash = Sha256::new();
+        loop {
+            let bytes = file.fill_buf().map_err(failed)?;
+            if bytes.is_empty() {
+                break;
+            }
+            hash.update(bytes);
+            let read = bytes.len();
+            file.consume(read);
+        }
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        Ok(Self { file: name, sha256: hexadecimal(&hash.finalize()) })
+    }
+}
+
+/// Bytes in hexadecimal.
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// One answered probe.
@@ -185,19 +220,17 @@ pub struct UnitLine {
     pub dropped_cards: usize,
     /// Turns that fell out of the context unwritten.
     pub dropped_turns: usize,
-    /// Prompt tokens read: by the writer, by training's anchors, by the probes.
+    /// Prompt tokens of everything that was generated, by the writer and for the probes, and tokens embedded.
     pub tokens_read: u64,
     /// Tokens generated.
     pub tokens_generated: u64,
-    /// The most bytes held on the GPU at once, from the start of the run to the end of this unit.
-    pub peak_gpu_bytes: u64,
     /// The Δ at the end.
     pub delta: DeltaId,
     /// How the unit went; with questions known beforehand, its first episode.
     pub timeline: Vec<TimelinePoint>,
 }
 
-/// A unit at one moment: after a write, and at its end.
+/// A unit at one moment: after a write, and at its end. (f32, because a saved f64 need not come back as it was.)
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct TimelinePoint {
     /// Turns fed so far.
@@ -205,13 +238,14 @@ pub struct TimelinePoint {
     /// ℓ(h) + ℓ(m), in tokens.
     pub context_tokens: usize,
     /// Mean of ‖ΔW‖_F / ‖W‖_F over the adapted sites; 0 where nothing was trained.
-    pub delta_norm: f64,
+    pub delta_norm: f32,
     /// Share of the questions of general knowledge that the frozen model answers rightly which are still answered
     /// rightly; `None` where none were given or it answers none.
-    pub knowledge_kept: Option<f64>,
+    pub knowledge_kept: Option<f32>,
 }
 
-/// Where a finished unit's time went, in seconds.
+/// What a finished unit took of the machine: seconds, and GPU memory. Both depend on what the process did before, so
+/// they stand apart from what a resumed run repeats bit for bit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TimingLine {
     /// The seed.
@@ -228,4 +262,6 @@ pub struct TimingLine {
     pub training: f64,
     /// Answering probes and judging them.
     pub answering: f64,
+    /// The most bytes held on the GPU at once, from the start of the process to the end of this unit.
+    pub peak_gpu_bytes: u64,
 }

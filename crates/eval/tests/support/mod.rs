@@ -7,6 +7,7 @@ use tmem_core::message::Message;
 use tmem_core::rollout::policy::{
     Finish, GateReading, GenerateRequest, Generation, Policy, PolicyError, Score, ScoreRequest, Snapshot, Weights,
 };
+use tmem_core::settings::Settings;
 use tmem_eval::probe::{Subject, Usage};
 
 /// Answers a learned question with its card's answer. Ungated, it answers everything else with the last card's answer
@@ -135,5 +136,9 @@ impl Subject for ByHeart {
 
     fn usage(&self) -> Usage {
         Usage { peak_gpu_bytes: 42, ..self.usage }
+    }
+
+    async fn configure(&mut self, _settings: &Settings) -> Result<(), PolicyError> {
+        Ok(())
     }
 }

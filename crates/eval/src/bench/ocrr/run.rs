@@ -98,6 +98,27 @@ impl CorrectionRun {
         &self.checkpoints
     }
 
+    /// Examples of the stream asked so far.
+    pub fn step(&self) -> usize {
+        self.step
+    }
+
+    /// Corrections told so far.
+    pub fn corrections(&self) -> usize {
+        self.corrections
+    }
+
+    /// Whether [`Next::Ask`] asks a checkpoint's questions.
+    pub fn is_checkpoint(&self) -> bool {
+        self.phase == Phase::Checkpoint
+    }
+
+    /// The examples of a checkpoint in the order they are asked, each with its part: `novel` or `original`.
+    pub fn checkpoint_parts(&self) -> impl Iterator<Item = (&'static str, &Example)> {
+        let novel = self.stream.novel.iter().map(|example| ("novel", example));
+        novel.chain(self.stream.original.iter().map(|example| ("original", example)))
+    }
+
     /// Fewest corrections after which the accuracy on new classes had reached `target`; `None` if it never did.
     pub fn corrections_to(&self, target: f64) -> Option<usize> {
         self.checkpoints.iter().find(|checkpoint| checkpoint.novel >= target).map(|checkpoint| checkpoint.corrections)

@@ -3,8 +3,7 @@
 use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
-
-use super::bm25::Bm25;
+use tmem_core::retrieval::Bm25;
 
 /// A passage of a corpus.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

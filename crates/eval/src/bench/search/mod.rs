@@ -19,7 +19,6 @@
 //! # Ok::<(), tmem_eval::bench::BenchError>(())
 //! ```
 
-mod bm25;
 mod corpus;
 mod cost;
 mod episode;
@@ -29,7 +28,6 @@ mod task;
 #[cfg(test)]
 mod tests;
 
-pub use bm25::{Bm25, Hit};
 pub use corpus::{Corpus, Passage, SearchTool};
 pub use cost::EpisodeCost;
 pub use episode::{End, EpisodeOptions, History, SearchEpisode, Step, Turn};

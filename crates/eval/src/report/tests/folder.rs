@@ -83,8 +83,8 @@ impl Run {
             probes: Some(self.probes),
             batch: 8,
             settings,
-            feed: FeedOptions::default(),
-            search: SearchRecord { objectives: 2, episode: EpisodeOptions::default() },
+            feed: FeedOptions { max_bytes: Some(self.budget), ..FeedOptions::default() },
+            search: SearchRecord { objectives: 2, action_tokens: 256, episode: EpisodeOptions::default() },
             corrections: RunOptions::default(),
             source: None,
             judge: "none".to_owned(),
@@ -143,8 +143,8 @@ fn unit(seed: u64, memory: MemoryKind, sample: usize) -> UnitLine {
     let point = |write: usize| TimelinePoint {
         exchanges: 20 * write,
         context_tokens: 500,
-        delta_norm: if trains { 0.01 * write as f64 } else { 0.0 },
-        knowledge_kept: Some(if trains { 1.0 - 0.05 * write as f64 } else { 1.0 }),
+        delta_norm: if trains { 0.01 * write as f32 } else { 0.0 },
+        knowledge_kept: Some(if trains { 1.0 - 0.05 * write as f32 } else { 1.0 }),
     };
     UnitLine {
         seed,
@@ -157,7 +157,6 @@ fn unit(seed: u64, memory: MemoryKind, sample: usize) -> UnitLine {
         dropped_turns: if memory == MemoryKind::None { 30 } else { 0 },
         tokens_read: if trains { 9_000 } else { 4_000 },
         tokens_generated: 700,
-        peak_gpu_bytes: 600 << 20,
         delta: DeltaId { version: 3, hash: "22".repeat(32) },
         timeline: (1..=3).map(point).collect(),
     }
@@ -165,5 +164,14 @@ fn unit(seed: u64, memory: MemoryKind, sample: usize) -> UnitLine {
 
 fn timing(seed: u64, memory: MemoryKind, sample: usize) -> TimingLine {
     let training = if memory == MemoryKind::Tmem { 12.5 } else { 0.0 };
-    TimingLine { seed, memory, sample: format!("conv-{sample}"), reading: 1.5, writing: 3.0, training, answering: 2.0 }
+    TimingLine {
+        seed,
+        memory,
+        sample: format!("conv-{sample}"),
+        reading: 1.5,
+        writing: 3.0,
+        training,
+        answering: 2.0,
+        peak_gpu_bytes: 600 << 20,
+    }
 }
