@@ -8,6 +8,7 @@ use tmem_core::settings::{MemoryKind, Settings};
 use tmem_eval::bench::BenchmarkKind;
 use tmem_eval::probe::CardSource;
 use tmem_eval::run::Mode;
+use tmem_eval::sweep::Ablation;
 
 /// A small language model that learns while you talk to it.
 #[derive(Debug, Parser)]
@@ -20,7 +21,7 @@ pub(crate) struct Cli {
 }
 
 /// What every command honours.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Common {
     /// Part of the name of the GPU adapter to use; the most powerful one otherwise
     #[arg(long, global = true, value_name = "NAME")]
@@ -73,6 +74,10 @@ pub(crate) enum Command {
     Eval(EvalArguments),
     /// Write invented conversations or rule books, with everything a perfect memory would keep of them
     Synth(SynthArguments),
+    /// Tables and plots of evaluation runs; runs of the same settings are merged, others compared
+    Report(ReportArguments),
+    /// Evaluate every value of some settings on the same samples and seeds, and report all of them together
+    Sweep(SweepArguments),
 }
 
 #[derive(Debug, Args)]
@@ -165,7 +170,7 @@ pub(crate) enum JudgeName {
     Endpoint,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct EvalArguments {
     /// locomo, longmemeval, search, clbench, rulebook, memoryagentbench, convomem or ocrr
     #[arg(long, value_name = "NAME")]
@@ -299,6 +304,27 @@ pub(crate) enum Measurement {
     Step,
     /// A whole write
     Write,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArguments {
+    /// Folders that `trainer eval` wrote, all of one benchmark
+    #[arg(required = true, value_name = "FOLDER")]
+    pub(crate) folders: Vec<PathBuf>,
+    /// The folder for summary.json, summary.md and the plots; that of the run where there is only one
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SweepArguments {
+    /// What to vary: format, init, budget, layers, rank, loss, kl, replay, wordings or gate; several, parted by commas,
+    /// one after the other
+    #[arg(long, required = true, value_delimiter = ',', value_name = "NAME")]
+    pub(crate) ablation: Vec<Ablation>,
+    /// Every run; in its --out each ablation has a folder, with one for each value and the report over them
+    #[command(flatten)]
+    pub(crate) eval: EvalArguments,
 }
 
 /// What `trainer synth` writes.

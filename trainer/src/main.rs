@@ -31,6 +31,8 @@ fn main() -> ExitCode {
             Command::Import(arguments) => commands::peft::import(&cli.common, arguments).await,
             Command::Eval(arguments) => commands::eval::run(&cli.common, arguments).await,
             Command::Synth(arguments) => commands::synth::run(&cli.common, arguments),
+            Command::Report(arguments) => commands::report::run(arguments),
+            Command::Sweep(arguments) => commands::sweep::run(&cli.common, arguments).await,
             Command::Bench(arguments) => commands::bench::run(&cli.common, arguments).await,
         }
     });

@@ -1,7 +1,5 @@
 //! `trainer eval`: every memory strategy on the same samples of a benchmark.
 
-use std::path::Path;
-
 use anyhow::{Context, Result};
 use tmem_core::engine::Engine;
 use tmem_core::rollout::policy::Policy;
@@ -13,6 +11,7 @@ use tmem_eval::judge::{Endpoint, EndpointOptions, LocalJudge};
 use tmem_eval::run::record::{FORMAT, FileRecord, ModelRecord, RunRecord, SearchRecord};
 use tmem_eval::run::{Disk, Progress, Referee, Run, RunError};
 
+use super::report;
 use crate::cli::{Common, EvalArguments, JudgeName};
 use crate::events::Display;
 use crate::interrupt::Stopped;
@@ -50,19 +49,13 @@ pub(crate) async fn run(common: &Common, arguments: &EvalArguments) -> Result<()
     };
     let mut disk = Disk::new(&arguments.out);
     match run.execute(session.agent.into_policy(), &mut disk, &mut progress, &session.abort).await {
-        Ok(_) => report(&arguments.out),
+        Ok(_) => report::write(&[&arguments.out], &arguments.out),
         Err(RunError::Aborted) => {
             eprintln!("the same command goes on from here");
             Err(Stopped.into())
         }
         Err(error) => Err(error.into()),
     }
-}
-
-/// What follows a run that has come to its end. The one place for summary, table and plots.
-fn report(folder: &Path) -> Result<()> {
-    println!("all answers are in {}", folder.display());
-    Ok(())
 }
 
 fn open_options(arguments: &EvalArguments) -> OpenOptions {

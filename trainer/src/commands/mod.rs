@@ -7,4 +7,6 @@ pub(crate) mod inspect;
 pub(crate) mod peft;
 pub(crate) mod probe;
 pub(crate) mod replay;
+pub(crate) mod report;
+pub(crate) mod sweep;
 pub(crate) mod synth;

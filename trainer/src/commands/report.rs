@@ -1,0 +1,28 @@
+//! `trainer report`: tables and plots of runs that `trainer eval` left.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use tmem_eval::report::Report;
+
+use crate::cli::ReportArguments;
+
+/// Runs the command.
+pub(crate) fn run(arguments: &ReportArguments) -> Result<()> {
+    let out = match (&arguments.out, arguments.folders.as_slice()) {
+        (Some(out), _) => out,
+        (None, [only]) => only,
+        (None, _) => bail!("a report of several runs belongs to none of their folders: give --out FOLDER"),
+    };
+    write(&arguments.folders, out)
+}
+
+/// Reports some runs into a folder, and says what it says there.
+pub(super) fn write<P: AsRef<Path>>(folders: &[P], out: &Path) -> Result<()> {
+    let report = Report::of(folders)?;
+    for file in report.write(out)? {
+        eprintln!("wrote {}", file.display());
+    }
+    print!("{}", report.markdown(&[]));
+    Ok(())
+}
