@@ -205,7 +205,7 @@ pub(crate) struct EvalArguments {
     /// Who says whether an answer is right
     #[arg(long, value_enum, default_value_t = JudgeName::Official)]
     pub(crate) judge: JudgeName,
-    /// Address of the judging model, as in https://api.example.org/v1
+    /// Address of the judging model, as in `https://api.example.org/v1`
     #[arg(long, value_name = "URL")]
     pub(crate) judge_url: Option<String>,
     /// Name of the judging model
