@@ -20,6 +20,9 @@ override ROWS: u32;
 
 const LANES = 8u;
 const LEAST = -3e38;
+// Lavapipe leaves every loop once an invocation has gone round 65535 times in all its loops together. Eight elements of
+// a head in one round keep four sequences of 4096 keys below that.
+const STRIDE = 8u;
 
 struct Tile {
     head: u32,
@@ -68,6 +71,39 @@ fn chance(score: vec4<f32>, largest: vec4<f32>) -> vec4<f32> {
     return select(vec4(0.0), exp(score - largest), score > vec4(LEAST));
 }
 
+// One value of each row for each of 8 keys.
+struct Eight {
+    s0: vec4<f32>,
+    s1: vec4<f32>,
+    s2: vec4<f32>,
+    s3: vec4<f32>,
+    s4: vec4<f32>,
+    s5: vec4<f32>,
+    s6: vec4<f32>,
+    s7: vec4<f32>,
+}
+
+// Adds one element's products of queries x and keys at offset `at` to the scores.
+fn score(s: Eight, x: vec4<f32>, ka: vec4<u32>, kb: vec4<u32>, at: u32) -> Eight {
+    return Eight(
+        s.s0 + x * cache[ka.x + at], s.s1 + x * cache[ka.y + at], s.s2 + x * cache[ka.z + at], s.s3 + x * cache[ka.w + at],
+        s.s4 + x * cache[kb.x + at], s.s5 + x * cache[kb.y + at], s.s6 + x * cache[kb.z + at], s.s7 + x * cache[kb.w + at],
+    );
+}
+
+// One element of the values at offset `at`, weighted.
+fn weigh(p: Eight, ka: vec4<u32>, kb: vec4<u32>, at: u32) -> vec4<f32> {
+    var sum = p.s0 * cache[ka.x + at];
+    sum += p.s1 * cache[ka.y + at];
+    sum += p.s2 * cache[ka.z + at];
+    sum += p.s3 * cache[ka.w + at];
+    sum += p.s4 * cache[kb.x + at];
+    sum += p.s5 * cache[kb.y + at];
+    sum += p.s6 * cache[kb.z + at];
+    sum += p.s7 * cache[kb.w + at];
+    return sum;
+}
+
 // Computes the tile; returns the log-sum-exp of each row.
 fn attend(tile: Tile) -> vec4<f32> {
     let q = (tile.rows * (HEADS + 2u * KV_HEADS) + tile.head) * HEAD_DIM;
@@ -103,57 +139,52 @@ fn attend(tile: Tile) -> vec4<f32> {
             let b = min(vec4(start) + vec4(4u, 5u, 6u, 7u), vec4(keys - 1u));
             let ka = vec4(kv_index(sequence, a.x), kv_index(sequence, a.y), kv_index(sequence, a.z), kv_index(sequence, a.w)) * stride;
             let kb = vec4(kv_index(sequence, b.x), kv_index(sequence, b.y), kv_index(sequence, b.z), kv_index(sequence, b.w)) * stride;
-            var s0 = vec4(0.0);
-            var s1 = vec4(0.0);
-            var s2 = vec4(0.0);
-            var s3 = vec4(0.0);
-            var s4 = vec4(0.0);
-            var s5 = vec4(0.0);
-            var s6 = vec4(0.0);
-            var s7 = vec4(0.0);
-            for (var i = 0u; i < HEAD_DIM; i++) {
-                let x = gather(q + i);
-                let at = k_offset + i;
-                s0 += x * cache[ka.x + at];
-                s1 += x * cache[ka.y + at];
-                s2 += x * cache[ka.z + at];
-                s3 += x * cache[ka.w + at];
-                s4 += x * cache[kb.x + at];
-                s5 += x * cache[kb.y + at];
-                s6 += x * cache[kb.z + at];
-                s7 += x * cache[kb.w + at];
+            var s = Eight();
+            for (var i = 0u; i + STRIDE <= HEAD_DIM; i += STRIDE) {
+                s = score(s, gather(q + i + 0u), ka, kb, k_offset + i + 0u);
+                s = score(s, gather(q + i + 1u), ka, kb, k_offset + i + 1u);
+                s = score(s, gather(q + i + 2u), ka, kb, k_offset + i + 2u);
+                s = score(s, gather(q + i + 3u), ka, kb, k_offset + i + 3u);
+                s = score(s, gather(q + i + 4u), ka, kb, k_offset + i + 4u);
+                s = score(s, gather(q + i + 5u), ka, kb, k_offset + i + 5u);
+                s = score(s, gather(q + i + 6u), ka, kb, k_offset + i + 6u);
+                s = score(s, gather(q + i + 7u), ka, kb, k_offset + i + 7u);
             }
-            s0 = masked(s0 * scale, start, limits);
-            s1 = masked(s1 * scale, start + 1u, limits);
-            s2 = masked(s2 * scale, start + 2u, limits);
-            s3 = masked(s3 * scale, start + 3u, limits);
-            s4 = masked(s4 * scale, start + 4u, limits);
-            s5 = masked(s5 * scale, start + 5u, limits);
-            s6 = masked(s6 * scale, start + 6u, limits);
-            s7 = masked(s7 * scale, start + 7u, limits);
+            for (var i = HEAD_DIM / STRIDE * STRIDE; i < HEAD_DIM; i++) {
+                s = score(s, gather(q + i), ka, kb, k_offset + i);
+            }
+            s.s0 = masked(s.s0 * scale, start, limits);
+            s.s1 = masked(s.s1 * scale, start + 1u, limits);
+            s.s2 = masked(s.s2 * scale, start + 2u, limits);
+            s.s3 = masked(s.s3 * scale, start + 3u, limits);
+            s.s4 = masked(s.s4 * scale, start + 4u, limits);
+            s.s5 = masked(s.s5 * scale, start + 5u, limits);
+            s.s6 = masked(s.s6 * scale, start + 6u, limits);
+            s.s7 = masked(s.s7 * scale, start + 7u, limits);
             let before = largest;
-            largest = max(largest, max(max(max(s0, s1), max(s2, s3)), max(max(s4, s5), max(s6, s7))));
-            s0 = chance(s0, largest);
-            s1 = chance(s1, largest);
-            s2 = chance(s2, largest);
-            s3 = chance(s3, largest);
-            s4 = chance(s4, largest);
-            s5 = chance(s5, largest);
-            s6 = chance(s6, largest);
-            s7 = chance(s7, largest);
+            largest = max(largest, max(max(max(s.s0, s.s1), max(s.s2, s.s3)), max(max(s.s4, s.s5), max(s.s6, s.s7))));
+            s.s0 = chance(s.s0, largest);
+            s.s1 = chance(s.s1, largest);
+            s.s2 = chance(s.s2, largest);
+            s.s3 = chance(s.s3, largest);
+            s.s4 = chance(s.s4, largest);
+            s.s5 = chance(s.s5, largest);
+            s.s6 = chance(s.s6, largest);
+            s.s7 = chance(s.s7, largest);
             let fade = exp(before - largest);
-            total = total * fade + (((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7)));
-            for (var i = 0u; i < HEAD_DIM; i++) {
-                let at = v_offset + i;
-                var more = s0 * cache[ka.x + at];
-                more += s1 * cache[ka.y + at];
-                more += s2 * cache[ka.z + at];
-                more += s3 * cache[ka.w + at];
-                more += s4 * cache[kb.x + at];
-                more += s5 * cache[kb.y + at];
-                more += s6 * cache[kb.z + at];
-                more += s7 * cache[kb.w + at];
-                accumulate(tile, o + i, fade, more);
+            total = total * fade + (((s.s0 + s.s1) + (s.s2 + s.s3)) + ((s.s4 + s.s5) + (s.s6 + s.s7)));
+            for (var i = 0u; i + STRIDE <= HEAD_DIM; i += STRIDE) {
+                accumulate(tile, o + i + 0u, fade, weigh(s, ka, kb, v_offset + i + 0u));
+                accumulate(tile, o + i + 1u, fade, weigh(s, ka, kb, v_offset + i + 1u));
+                accumulate(tile, o + i + 2u, fade, weigh(s, ka, kb, v_offset + i + 2u));
+                accumulate(tile, o + i + 3u, fade, weigh(s, ka, kb, v_offset + i + 3u));
+                accumulate(tile, o + i + 4u, fade, weigh(s, ka, kb, v_offset + i + 4u));
+                accumulate(tile, o + i + 5u, fade, weigh(s, ka, kb, v_offset + i + 5u));
+                accumulate(tile, o + i + 6u, fade, weigh(s, ka, kb, v_offset + i + 6u));
+                accumulate(tile, o + i + 7u, fade, weigh(s, ka, kb, v_offset + i + 7u));
+            }
+            for (var i = HEAD_DIM / STRIDE * STRIDE; i < HEAD_DIM; i++) {
+                accumulate(tile, o + i, fade, weigh(s, ka, kb, v_offset + i));
             }
         }
     }

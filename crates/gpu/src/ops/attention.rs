@@ -61,8 +61,9 @@ pub fn attention(gpu: &Gpu, args: Attention<'_>) -> Result<Dispatch> {
     let (shader, entries, grid) = match (gpu.kind(), args.max_rows) {
         (AdapterKind::Gpu, _) => (&SHADERS[0], ["attention", "attention_lse"], Grid::over_rows(heads as u32, 1)),
         (AdapterKind::Cpu, max_rows) => {
-            // Eight invocations: the heads of one row, or 4 rows each of one head.
-            let few = max_rows <= 8;
+            // Eight invocations: the heads of one row, or 4 rows each of one head. Few rows are those of a decoding
+            // step: each has a sequence of its own, so that a tile could not share keys.
+            let few = max_rows <= 32;
             constants.push(("ROWS", if few { 1.0 } else { 4.0 }));
             buffers.push((6, args.count));
             let grid =
@@ -123,6 +124,41 @@ mod tests {
                     }
                     assert_eq!(first, gpu.run(&dispatch, count, &out), "a second run must give the same bits");
                 }
+            }
+        });
+    }
+
+    #[test]
+    fn long_contexts_of_several_sequences_in_one_tile_agree_with_their_twin() {
+        on_every_kind(|gpu| {
+            let (heads, kv_heads, dim) = (1, 1, 64);
+            let length = 1500;
+            let mut rng = Rng::new(7);
+            let sequences: Vec<Sequence> = (0..4)
+                .map(|i| Sequence { prefix_start: 0, prefix_length: length, start: length + i, gate: 1.0 })
+                .collect();
+            let rows: Vec<Row> = (0..4).map(|sequence| Row { position: length, sequence, ..Row::default() }).collect();
+            let qkv = rng.normal(rows.len() * (heads + 2 * kv_heads) * dim);
+            let cache = rng.normal((length as usize + 4) * 2 * kv_heads * dim);
+            let shape = AttentionShape { heads, kv_heads, dim };
+            let (want, _) = twins::attention(shape, &qkv, &cache, &rows, &sequences);
+            for max_rows in [rows.len(), 256] {
+                let out = gpu.poisoned("out", want.len());
+                let args = Attention {
+                    qkv: &gpu.upload(&qkv),
+                    cache: &gpu.upload(&cache),
+                    rows: &gpu.upload(&rows),
+                    sequences: &gpu.upload(&sequences),
+                    out: &out,
+                    lse: None,
+                    count: &gpu.count(rows.len()),
+                    max_rows,
+                    heads,
+                    kv_heads,
+                    head_dim: dim,
+                };
+                let dispatch = attention(gpu, args).unwrap();
+                assert_close(&gpu.run(&dispatch, rows.len(), &out), &want, 3e-6);
             }
         });
     }
