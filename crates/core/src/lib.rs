@@ -9,6 +9,7 @@ pub mod abort;
 pub mod card;
 pub mod engine;
 pub mod fast;
+pub mod hash;
 pub mod message;
 pub mod model;
 pub mod recipe;

@@ -1,6 +1,6 @@
 //! Scorers: does an answer contain a key, and how many words does it share with the reference answer.
 
-use std::collections::HashMap;
+use crate::metrics::Overlap;
 
 /// Lower-cases, deletes punctuation and collapses white space (METHOD §6; SQuAD's convention without its removal of
 /// articles): "Self-care,  twice!" becomes "selfcare twice".
@@ -16,20 +16,9 @@ pub fn token_f1(prediction: &str, reference: &str) -> f64 {
     if prediction.is_empty() || reference.is_empty() {
         return if prediction == reference { 1.0 } else { 0.0 };
     }
-    let mut unmatched: HashMap<&str, usize> = HashMap::new();
-    for word in reference.split(' ') {
-        *unmatched.entry(word).or_default() += 1;
-    }
-    let mut common = 0usize;
-    for word in prediction.split(' ') {
-        if let Some(count) = unmatched.get_mut(word).filter(|count| **count > 0) {
-            *count -= 1;
-            common += 1;
-        }
-    }
+    let Overlap { common, prediction, answer } = Overlap::of(prediction.split(' '), reference.split(' '));
     // 2PR / (P + R) with P = common / |prediction| and R = common / |reference|.
-    let words = prediction.split(' ').count() + reference.split(' ').count();
-    2.0 * common as f64 / words as f64
+    2.0 * common as f64 / (prediction + answer) as f64
 }
 
 /// Whether the text contains one of the keys: without regard to case, punctuation and white space, and as whole words.

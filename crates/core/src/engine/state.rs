@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 use super::{Engine, EngineError};
 use crate::card::Card;
 use crate::fast::{DeltaId, Gate, Projection, SiteNorm};
+use crate::hash::hexadecimal;
 use crate::rollout::policy::Snapshot;
 
 /// An adapted site and the spectrum its A was made from.
@@ -172,7 +173,7 @@ pub(super) fn delta_id(version: u64, b: &[f32]) -> DeltaId {
         let value = if *value == 0.0 { 0.0f32 } else { *value };
         hash.update(value.to_le_bytes());
     }
-    DeltaId { version, hash: hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect() }
+    DeltaId { version, hash: hexadecimal(&hash.finalize()) }
 }
 
 fn relative_norm(gram_b: &[f32], site: &SiteInfo) -> f32 {

@@ -8,6 +8,7 @@ use super::config::{ConfigError, ModelConfig};
 use super::gguf::{GgufError, GgufReader, TensorType};
 use super::tokenizer::{Tokenizer, TokenizerError};
 use super::weights::{ModelWeights, TensorDescription, WeightsBuilder, WeightsError};
+use crate::hash::hexadecimal;
 
 /// Why a model file cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -134,7 +135,7 @@ impl ModelLoader {
         }
         let chat_template = ChatTemplate::from_gguf(&header.metadata, &tokenizer)?;
         let name = header.metadata.find::<&str>("general.name")?.unwrap_or("unnamed").to_owned();
-        let sha256 = self.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = hexadecimal(&self.hash.finalize());
         Ok(Model { config, tokenizer, chat_template, weights, name, sha256 })
     }
 }

@@ -24,6 +24,7 @@ pub use fingerprint::Fingerprint;
 pub use replay::{ReplayError, ReplayOutcome, ReplayReport, replay};
 
 use crate::fast::DeltaId;
+use crate::hash::hexadecimal;
 use crate::rollout::memory::{CardUse, MemoryStrategy};
 use crate::rollout::policy::Policy;
 use crate::rollout::{Action, Agent, AgentError};
@@ -246,7 +247,7 @@ fn memory_hash<P: Policy>(agent: &Agent<P>) -> Option<String> {
         hash.update((text.len() as u64).to_le_bytes());
         hash.update(text);
     }
-    Some(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(hexadecimal(&hash.finalize()))
 }
 
 /// Whether a Δ is the expected one, or how far from it.

@@ -191,7 +191,7 @@ impl<P: Policy> Agent<P> {
     ) -> Result<Answer, AgentError> {
         self.begin_turn(text, observe, abort).await?;
         let mut answers =
-            self.act(&[text.into()], AskOptions { context: true, twin: self.twin }, observe, abort).await?;
+            self.ask_each(&[text.into()], AskOptions { context: true, twin: self.twin }, observe, abort).await?;
         let answer = answers.pop().ok_or(AgentError::Empty)?;
         let action = if answer.finish == Finish::Aborted {
             // A replay cannot stop at the same token; it is given the answer instead.

@@ -64,7 +64,7 @@ impl<P: Policy> Agent<P> {
         observe: &mut dyn FnMut(Event),
         abort: &Abort,
     ) -> Result<Answer, AgentError> {
-        let mut answers = self.act(&[question.into()], options, observe, abort).await?;
+        let mut answers = self.ask_each(&[question.into()], options, observe, abort).await?;
         let answer = answers.pop().ok_or(AgentError::Empty)?;
         self.state.script.push(Action::Ask { text: question.to_owned(), context: options.context });
         Ok(answer)
@@ -82,21 +82,7 @@ impl<P: Policy> Agent<P> {
         abort: &Abort,
     ) -> Result<Vec<Answer>, AgentError> {
         let questions: Vec<Question> = questions.iter().map(|text| text.as_str().into()).collect();
-        self.act(&questions, options, observe, abort).await
-    }
-
-    /// As [`ask_all`](Self::ask_all), each question with limits of its own.
-    ///
-    /// # Errors
-    /// As [`ask`](Self::ask).
-    pub async fn ask_each(
-        &mut self,
-        questions: &[Question],
-        options: AskOptions,
-        observe: &mut dyn FnMut(Event),
-        abort: &Abort,
-    ) -> Result<Vec<Answer>, AgentError> {
-        self.act(questions, options, observe, abort).await
+        self.ask_each(&questions, options, observe, abort).await
     }
 
     /// Whether a question, what every prompt carries and an answer fit the model where the context is left out.
@@ -108,9 +94,13 @@ impl<P: Policy> Agent<P> {
         Ok(tokens <= self.room_for(question))
     }
 
-    /// Ordinary actions: requests of agent and twin in one batch, agent and twin of a question side by side. A question
-    /// that memory answers by itself is told as it was found: no prompt, no sampled token, and so no segment.
-    pub(super) async fn act(
+    /// As [`ask_all`](Self::ask_all), each question with limits of its own. Agent and twin of a question stand side by
+    /// side in the batch. A question that memory answers by itself is told as it was found: no prompt, no sampled
+    /// token, and so no segment.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub async fn ask_each(
         &mut self,
         questions: &[Question],
         options: AskOptions,

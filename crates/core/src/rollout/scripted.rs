@@ -10,6 +10,7 @@ use super::policy::{Finish, GenerateRequest, Generation, Policy, PolicyError, Sc
 use crate::abort::Abort;
 use crate::card::Card;
 use crate::fast::{DeltaId, StepReport, WriteOutcome, WriteReport};
+use crate::hash::hexadecimal;
 use crate::message::{Message, Role};
 use crate::retrieval::words;
 
@@ -225,7 +226,7 @@ impl Policy for Scripted {
 
     fn delta(&self) -> DeltaId {
         let bytes: Vec<u8> = self.b.iter().flat_map(|b| b.to_le_bytes()).collect();
-        let hash = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = hexadecimal(&Sha256::digest(&bytes));
         DeltaId { version: self.version, hash }
     }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tmem_core::hash::hexadecimal;
 
 /// What was asked of which model, and what it replied: everything that is needed to check a verdict later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +30,7 @@ impl Cache {
 
     fn file(&self, url: &str, request: &serde_json::Value) -> PathBuf {
         let digest = Sha256::digest(format!("{url}\n{request}"));
-        let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = hexadecimal(&digest);
         self.folder.join(format!("{name}.json"))
     }
 

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bench::Probe;
 use crate::score::{contains_key, normalise, token_f1};
+pub(crate) use squad::Overlap;
 
 /// Scores of one answer by name, each between 0 and 1.
 ///

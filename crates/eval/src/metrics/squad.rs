@@ -53,25 +53,42 @@ pub fn substring_match(prediction: &str, answer: &str) -> bool {
     !answer.is_empty() && normalise(prediction).contains(&answer)
 }
 
+/// How many tokens two texts have, and how many of them in common, each counted once.
+pub(crate) struct Overlap {
+    pub(crate) common: usize,
+    pub(crate) prediction: usize,
+    pub(crate) answer: usize,
+}
+
+impl Overlap {
+    pub(crate) fn of<T: Eq + std::hash::Hash>(
+        prediction: impl IntoIterator<Item = T>,
+        answer: impl IntoIterator<Item = T>,
+    ) -> Self {
+        let mut unmatched: HashMap<T, usize> = HashMap::new();
+        let mut answer_tokens = 0usize;
+        for token in answer {
+            *unmatched.entry(token).or_default() += 1;
+            answer_tokens += 1;
+        }
+        let (mut tokens, mut common) = (0usize, 0usize);
+        for token in prediction {
+            tokens += 1;
+            if let Some(count) = unmatched.get_mut(&token).filter(|count| **count > 0) {
+                *count -= 1;
+                common += 1;
+            }
+        }
+        Self { common, prediction: tokens, answer: answer_tokens }
+    }
+}
+
 /// 2PR / (P + R) over multisets of tokens; 0 without a common token.
 pub(crate) fn multiset_f1<T: Eq + std::hash::Hash>(
     prediction: impl IntoIterator<Item = T>,
     answer: impl IntoIterator<Item = T>,
 ) -> f64 {
-    let mut unmatched: HashMap<T, usize> = HashMap::new();
-    let mut answer_tokens = 0usize;
-    for token in answer {
-        *unmatched.entry(token).or_default() += 1;
-        answer_tokens += 1;
-    }
-    let (mut tokens, mut common) = (0usize, 0usize);
-    for token in prediction {
-        tokens += 1;
-        if let Some(count) = unmatched.get_mut(&token).filter(|count| **count > 0) {
-            *count -= 1;
-            common += 1;
-        }
-    }
+    let Overlap { common, prediction: tokens, answer: answer_tokens } = Overlap::of(prediction, answer);
     if common == 0 {
         return 0.0;
     }

@@ -44,10 +44,8 @@ pub(super) async fn run<S: Subject>(
     let options = RunOptions { seed: unit.seed, ..desk.run.record.corrections.clone() };
     let mut tally = Tally::default();
     let mut place = Place { stream: CorrectionRun::new(stream, options), fed: 0, lines: 0 };
-    if let Some(saved) = desk.folder.saved::<Place>(unit.index)? {
-        desk.agent.restore(&saved.agent).await?;
-        unit.first_line = saved.first_line;
-        (tally, place) = (saved.tally, saved.place);
+    if let Some(saved) = desk.resume(unit).await? {
+        (tally, place) = saved;
     } else {
         desk.begin_episode(None, &mut tally).await?;
     }

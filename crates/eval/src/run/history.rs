@@ -37,13 +37,8 @@ pub(super) async fn run<S: Subject>(desk: &mut Desk<'_, S>, unit: &mut Unit, sam
         Mode::Aware => probes.chunks(1).collect(),
     };
     let batch = desk.run.record.batch.max(1);
-    let mut tally = Tally::default();
-    let mut resumed: Option<Place> = None;
-    if let Some(saved) = desk.folder.saved::<Place>(unit.index)? {
-        desk.agent.restore(&saved.agent).await?;
-        unit.first_line = saved.first_line;
-        (tally, resumed) = (saved.tally, Some(saved.place));
-    }
+    let (mut tally, resumed): (Tally, Option<Place>) =
+        desk.resume(unit).await?.map_or_else(Default::default, |(tally, place)| (tally, Some(place)));
     let mut before = 0;
     for (number, probes) in episodes.iter().enumerate() {
         let begun = resumed.filter(|place| place.episode >= number);

@@ -18,6 +18,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tmem_core::fast::DeltaId;
+use tmem_core::hash::hexadecimal;
 use tmem_core::settings::{MemoryKind, Settings};
 
 use super::error::RunError;
@@ -150,11 +151,6 @@ impl FileRecord {
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         Ok(Self { file: name, sha256: hexadecimal(&hash.finalize()) })
     }
-}
-
-/// Bytes in hexadecimal.
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// One answered probe.

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
+use tmem_core::hash::hexadecimal;
 use tmem_core::rollout::Answer;
 
 use super::error::RunError;
-use super::record::{ProbeLine, hexadecimal};
+use super::record::ProbeLine;
 use super::unit::Unit;
 use crate::bench::Probe;
 use crate::judge::{Judge, LocalJudge};

@@ -44,10 +44,8 @@ pub(super) async fn run<S: Subject>(
     let mut tally = Tally::default();
     let episode = SearchEpisode::new(task.clone(), desk.run.record.search.episode.clone());
     let mut place = Place { episode, fed: 0, read: 0, generated: 0 };
-    if let Some(saved) = desk.folder.saved::<Place>(unit.index)? {
-        desk.agent.restore(&saved.agent).await?;
-        unit.first_line = saved.first_line;
-        (tally, place) = (saved.tally, saved.place);
+    if let Some(saved) = desk.resume(unit).await? {
+        (tally, place) = saved;
     } else {
         let questions = task.questions.join("; ");
         let told = Some(questions.as_str()).filter(|_| desk.run.record.mode == Mode::Aware);

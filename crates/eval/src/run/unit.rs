@@ -1,6 +1,6 @@
 //! One strategy on one sample with one seed, and what every kind of benchmark does in it.
 
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use tmem_core::abort::Abort;
 use tmem_core::rollout::memory::MemoryStrategy;
 use tmem_core::rollout::policy::{Finish, Policy};
@@ -40,6 +40,17 @@ pub(super) struct Desk<'a, S> {
 }
 
 impl<S: Subject> Desk<'_, S> {
+    /// Takes a unit up again where it was in progress: the agent as it was, and what was kept beside it.
+    pub(super) async fn resume<P: DeserializeOwned>(
+        &mut self,
+        unit: &mut Unit,
+    ) -> Result<Option<(Tally, P)>, RunError> {
+        let Some(saved) = self.folder.saved::<P>(unit.index)? else { return Ok(None) };
+        self.agent.restore(&saved.agent).await?;
+        unit.first_line = saved.first_line;
+        Ok(Some((saved.tally, saved.place)))
+    }
+
     /// Feeds a turn; in parts where the model cannot hold it. Says whether memory was written.
     pub(super) async fn feed(&mut self, user: &str, assistant: &str, tally: &mut Tally) -> Result<bool, RunError> {
         let (writes, before) = (tally.writes, self.agent.policy().tokens);
