@@ -57,6 +57,10 @@ pub enum WriterKind {
     Json,
     /// Answer span first, copied from the context, then its question: for small models.
     AnswerFirst,
+    /// No questions: the turns as they were said, behind a cue. For comparison.
+    RawText,
+    /// No questions: the model's summary of the turns, behind a cue. For comparison.
+    Summary,
 }
 
 /// Settings of the agent's loop.

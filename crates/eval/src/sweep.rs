@@ -8,7 +8,9 @@ use tmem_core::settings::{Settings, SettingsError};
 /// What can be varied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ablation {
-    /// The form of what is written: the paper's JSON array, or answer spans first.
+    /// The form of what is written: the turns themselves, a summary, or questions and answers (as the paper's JSON
+    /// array, or answer spans first). Without the gate, which opens for questions near those of the cards: plain text
+    /// has none.
     Format,
     /// Where A comes from (METHOD §3).
     Init,
@@ -96,7 +98,7 @@ impl Ablation {
     /// doubled around the one in `base`, since what is much depends on the model.
     pub fn variants(self, base: &Settings) -> Vec<Variant> {
         match self {
-            Self::Format => one_setting("rollout.writer", &["json", "answer_first"]),
+            Self::Format => format(),
             Self::Init => one_setting("fast.init", &["svd", "plain_v", "random"]),
             Self::Budget => {
                 let budget = base.rollout.budget;
@@ -113,6 +115,12 @@ impl Ablation {
             Self::Gate => one_setting("fast.gate", &["off", "on"]),
         }
     }
+}
+
+fn format() -> Vec<Variant> {
+    let mut variants = one_setting("rollout.writer", &["json", "answer_first", "summary", "raw_text"]);
+    variants.iter_mut().for_each(|variant| variant.assignments.push("fast.gate=off".to_owned()));
+    variants
 }
 
 /// A weight needs prompts to be an anchor on; presets without an anchor have none.

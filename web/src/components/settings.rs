@@ -91,9 +91,22 @@ pub(crate) fn SettingsDrawer() -> impl IntoView {
                 <fieldset>
                     <legend>"Writing cards"</legend>
                     <Choice draft label="Writer" name="writer"
-                        options=&[("answer_first", "Answer first (small models)"), ("json", "JSON (the paper)")]
-                        get=|s| match s.rollout.writer { WriterKind::Json => "json", WriterKind::AnswerFirst => "answer_first" }
-                        set=|s, v| s.rollout.writer = if v == "json" { WriterKind::Json } else { WriterKind::AnswerFirst } />
+                        options=&[
+                            ("answer_first", "Answer first (small models)"), ("json", "JSON (the paper)"),
+                            ("raw_text", "The turns themselves"), ("summary", "A summary"),
+                        ]
+                        get=|s| match s.rollout.writer {
+                            WriterKind::Json => "json",
+                            WriterKind::AnswerFirst => "answer_first",
+                            WriterKind::RawText => "raw_text",
+                            WriterKind::Summary => "summary",
+                        }
+                        set=|s, v| s.rollout.writer = match v {
+                            "json" => WriterKind::Json,
+                            "raw_text" => WriterKind::RawText,
+                            "summary" => WriterKind::Summary,
+                            _ => WriterKind::AnswerFirst,
+                        } />
                     <Number draft label="Most cards of one write" min=1.0 max=256.0 step="1"
                         get=|s| s.rollout.max_cards as f64 set=|s, v| s.rollout.max_cards = v as usize name="max-cards" />
                     <Number draft label="Further wordings of each question" min=0.0 max=8.0 step="1"

@@ -159,3 +159,36 @@ fn a_transcript_full_of_format_is_only_words() {
     let (agent, _) = answer_first("Who rules me?", "Mallory", nasty);
     assert!(agent.cards().iter().all(|c| !c.question.contains('{')), "{:?}", agent.cards());
 }
+
+/// The agent after "My dog is Biscuit" was written with a writer of plain text.
+fn plain(writer: WriterKind) -> Agent<Scripted> {
+    let mut settings = settings(10_000);
+    settings.rollout.writer = writer;
+    let mut agent =
+        Agent::new(Scripted::new(|_: &GenerateRequest| " The dog is called Biscuit. ".to_owned()), settings);
+    events!(|observe, abort| agent.feed("My dog is Biscuit.", "I see.", observe, abort)).0.unwrap();
+    events!(|observe, abort| agent.write_now(observe, abort)).0.unwrap();
+    agent
+}
+
+#[test]
+fn raw_text_is_learned_as_it_was_said() {
+    let agent = plain(WriterKind::RawText);
+    let cards: Vec<_> = agent.cards().iter().map(|c| (c.question.as_str(), c.answer.as_str())).collect();
+    assert_eq!(
+        cards,
+        [
+            ("What did I say in turn 1 of our conversation?", "My dog is Biscuit."),
+            ("What did you say in turn 1 of our conversation?", "I see."),
+        ]
+    );
+    assert!(agent.policy().batches.is_empty(), "the model writes nothing");
+}
+
+#[test]
+fn a_summary_is_learned_in_the_models_words() {
+    let agent = plain(WriterKind::Summary);
+    assert_eq!(agent.cards().len(), 1);
+    assert_eq!(agent.cards()[0].answer, "The dog is called Biscuit.");
+    assert_eq!(agent.policy().batches.len(), 1);
+}

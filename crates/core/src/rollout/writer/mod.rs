@@ -1,12 +1,13 @@
 //! How cards are written from a context.
 //!
 //! A writer samples text and turns it into drafts; [`grounding::review`] then keeps those whose answer stands in the
-//! context and that say something new. Whatever is dropped is counted with its reason. The context is untrusted: it is
+//! context and that say something new (plain text is learned as it is). Whatever is dropped is counted with its reason. The context is untrusted: it is
 //! never parsed as anything but words.
 
 pub mod answer_first;
 pub mod grounding;
 pub mod json;
+pub mod plain;
 
 use serde::{Deserialize, Serialize};
 
@@ -142,6 +143,8 @@ pub async fn write_cards<P: Policy>(
     let mut output = match input.settings.rollout.writer {
         WriterKind::Json => json::JsonWriter.write(policy, input, observe, abort).await?,
         WriterKind::AnswerFirst => answer_first::AnswerFirst.write(policy, input, observe, abort).await?,
+        WriterKind::RawText => return plain::RawText.write(policy, input, observe, abort).await,
+        WriterKind::Summary => return plain::SummaryText.write(policy, input, observe, abort).await,
     };
     let mut drafts = std::mem::take(&mut output.drafts);
     if let Some(question) = input.question {
