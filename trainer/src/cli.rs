@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tmem_core::settings::{MemoryKind, Settings};
 use tmem_eval::bench::BenchmarkKind;
 use tmem_eval::probe::CardSource;
-use tmem_eval::run::Mode;
+use tmem_eval::run::{Mode, PromptKind};
 use tmem_eval::sweep::Ablation;
 
 /// A small language model that learns while you talk to it.
@@ -146,6 +146,24 @@ pub(crate) enum ModeName {
     Aware,
 }
 
+/// How a question about a history is put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PromptName {
+    /// With the benchmark's own instructions around it
+    Official,
+    /// The question alone, as a person asks it
+    Plain,
+}
+
+impl From<PromptName> for PromptKind {
+    fn from(prompt: PromptName) -> Self {
+        match prompt {
+            PromptName::Official => Self::Official,
+            PromptName::Plain => Self::Plain,
+        }
+    }
+}
+
 impl From<ModeName> for Mode {
     fn from(mode: ModeName) -> Self {
         match mode {
@@ -202,6 +220,9 @@ pub(crate) struct EvalArguments {
     /// Whether the writer knows what will be asked
     #[arg(long, value_enum, default_value_t = ModeName::Blind)]
     pub(crate) mode: ModeName,
+    /// How questions about a history are put
+    #[arg(long, value_enum, default_value_t = PromptName::Official)]
+    pub(crate) prompt: PromptName,
     /// Who says whether an answer is right
     #[arg(long, value_enum, default_value_t = JudgeName::Official)]
     pub(crate) judge: JudgeName,

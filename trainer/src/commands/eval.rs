@@ -8,6 +8,7 @@ use tmem_eval::bench::search::EpisodeOptions;
 use tmem_eval::bench::{FeedOptions, OpenOptions};
 use tmem_eval::data::{Controls, DataFile};
 use tmem_eval::judge::{Endpoint, EndpointOptions, LocalJudge};
+use tmem_eval::report::memory_name;
 use tmem_eval::run::record::{FORMAT, FileRecord, ModelRecord, RunRecord, SearchRecord};
 use tmem_eval::run::{Disk, Progress, Referee, Run, RunError};
 
@@ -42,7 +43,9 @@ pub(crate) async fn run(common: &Common, arguments: &EvalArguments) -> Result<()
         Progress::Resumed { units, answers } => {
             display.say(&format!("going on: {units} unit(s) finished, {answers} answer(s) kept"));
         }
-        Progress::Unit { seed, memory, sample } => display.say(&format!("seed {seed}, {memory:?}: {sample}")),
+        Progress::Unit { seed, memory, sample } => {
+            display.say(&format!("seed {seed}, {}: {sample}", memory_name(memory)))
+        }
         Progress::Reading { done, all } => display.progress("Reading", done, all),
         Progress::Asking { done, all } => display.progress("Asking", done, all),
         Progress::Rollout(event) => display.show(event),
@@ -103,6 +106,7 @@ fn record(common: &Common, arguments: &EvalArguments, engine: &Engine, referee: 
         model: ModelRecord { name: engine.model().name.clone(), sha256: engine.model().sha256.clone() },
         adapter: engine.gpu().info().name.clone(),
         mode: arguments.mode.into(),
+        prompt: arguments.prompt.into(),
         memories: arguments.memory.clone(),
         seeds: (0..u64::from(arguments.seeds)).map(|number| settings.seed.wrapping_add(number)).collect(),
         limit: arguments.limit,

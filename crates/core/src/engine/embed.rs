@@ -43,7 +43,7 @@ impl Engine {
             if rows + tokens.len() > self.runner.capacity() {
                 break;
             }
-            let Some(range) = self.runner.cache.take(tokens.len()) else { break };
+            let Some(range) = self.runner.take(tokens.len()) else { break };
             rows += tokens.len();
             ranges.push(range);
             let tokens = tokens.clone();

@@ -108,7 +108,7 @@ impl Engine {
         }
         let slots = self.runner.cache.slots();
         let full = |tokens| EngineError::CacheFull { tokens, slots };
-        let prefix_range = self.runner.cache.take(prefix.len().max(1)).ok_or_else(|| full(prefix.len()))?;
+        let prefix_range = self.runner.take(prefix.len().max(1)).ok_or_else(|| full(prefix.len()))?;
         let done = self.capture_all(prefix, prefix_range, examples);
         self.runner.cache.release(prefix_range);
         done
@@ -144,7 +144,7 @@ impl Engine {
                 let inputs = &examples[i].inputs;
                 if !self.store.known.contains_key(inputs) {
                     let fits = rows.len() + inputs.len() <= self.runner.capacity();
-                    let Some(range) = fits.then(|| self.runner.cache.take(inputs.len())).flatten() else { break };
+                    let Some(range) = fits.then(|| self.runner.take(inputs.len())).flatten() else { break };
                     let mut tokens = prefix.to_vec();
                     tokens.extend(inputs);
                     let active =

@@ -8,6 +8,7 @@ mod examples;
 mod generate;
 #[cfg(test)]
 mod gradient_tests;
+mod kept;
 mod learn;
 mod memory;
 mod peft;
@@ -45,6 +46,9 @@ const STORE_ROWS: usize = 4096;
 pub struct Statistics {
     /// Prompt tokens read.
     pub tokens_read: u64,
+    /// Tokens computed to read them: fewer where keys and values were still at hand or shared, more where a prompt runs
+    /// under several weights.
+    pub tokens_computed: u64,
     /// Tokens generated.
     pub tokens_generated: u64,
     /// Optimizer steps taken.
@@ -139,7 +143,7 @@ impl Engine {
 
     /// Work done so far.
     pub fn statistics(&self) -> Statistics {
-        self.statistics
+        Statistics { tokens_computed: self.runner.rows_computed, ..self.statistics }
     }
 
     /// Changes the settings. Δ is kept where sites, rank and initialisation stay the same, else it begins anew at 0.

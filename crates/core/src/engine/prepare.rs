@@ -2,6 +2,7 @@
 
 use tmem_gpu::{GpuError, Sequence};
 
+use super::kept::{Kept, Under};
 use super::runner::{Active, MAX_SEQUENCES, Pass, common_prefix};
 use super::{Engine, EngineError};
 use crate::model::KvRange;
@@ -18,7 +19,11 @@ pub(super) struct Prompt {
 pub(super) struct Prepared {
     pub(super) active: Vec<Active>,
     pub(super) gates: Vec<Option<GateReading>>,
-    prefixes: Vec<KvRange>,
+    /// Tokens of each prompt whose keys and values are there before it is run.
+    known: usize,
+    /// What of a prompt alone in its batch is kept afterwards.
+    kept: Option<Kept>,
+    prefixes: Vec<Kept>,
 }
 
 /// Prompts share a prefix only where at least this many tokens are saved by it.
@@ -28,35 +33,61 @@ impl Engine {
     /// Prefills `prompts` with room for `more` further tokens each. The caller releases the result.
     pub(super) async fn prepare(&mut self, prompts: &[Prompt], more: usize) -> Result<Prepared, EngineError> {
         let shared = self.shared_prefix(prompts);
-        let mut prepared = Prepared { active: Vec::new(), gates: vec![None; prompts.len()], prefixes: Vec::new() };
+        // A prompt alone may go on where an earlier one ended. Where a gate decides, it does so on the whole prompt.
+        let alone = prompts.len() == 1 && !(self.has_gate() && prompts[0].weights == Weights::Fast && self.adapts());
+        let mut prepared = Prepared {
+            active: Vec::new(),
+            gates: vec![None; prompts.len()],
+            known: shared,
+            kept: None,
+            prefixes: Vec::new(),
+        };
         for prompt in prompts {
             let length = prompt.tokens.len() - shared + more;
-            let Some(range) = self.runner.cache.take(length) else {
-                self.release(prepared);
-                return Err(EngineError::CacheFull { tokens: length, slots: self.runner.cache.slots() });
-            };
             let (slot, scale) = match prompt.weights {
-                Weights::Frozen => (0, 0.0),
-                _ if self.delta.version == 0 || self.adapter.is_none() => (0, 0.0),
-                Weights::Fast | Weights::FastUngated => (1, 1.0),
+                Weights::Fast | Weights::FastUngated if self.adapts() => (1, 1.0),
+                _ => (0, 0.0),
             };
             let tokens = prompt.tokens.clone();
+            // Its last token is run again as the first that something follows.
+            let kept_part = if alone { &tokens[..tokens.len() - 1] } else { &[] };
+            let under = Under::new(slot, scale, &self.delta.hash);
+            let full = EngineError::CacheFull { tokens: length, slots: self.runner.cache.slots() };
+            let begun = self.runner.begin(&under, kept_part, length).map_err(EngineError::from);
+            let (range, known) = match begun.and_then(|begun| begun.ok_or(full)) {
+                Ok(begun) => begun,
+                Err(error) => {
+                    self.release(prepared);
+                    return Err(error);
+                }
+            };
+            if alone {
+                prepared.known = known;
+                prepared.kept = Some(Kept { under, tokens: kept_part.to_vec(), range });
+            }
             prepared.active.push(Active { tokens, prefix_length: shared, prefix_start: 0, range, slot, scale });
         }
         let done = self.fill(&mut prepared, prompts).await;
         match done {
             Ok(()) => Ok(prepared),
             Err(error) => {
+                prepared.kept = None;
                 self.release(prepared);
                 Err(error)
             }
         }
     }
 
-    /// Gives the cache slots of a batch back.
+    /// Gives the cache slots of a batch back, or keeps what lies in them for the next.
     pub(super) fn release(&mut self, prepared: Prepared) {
-        for range in prepared.active.iter().map(|a| a.range).chain(prepared.prefixes) {
-            self.runner.cache.release(range);
+        let kept = prepared.kept;
+        for range in prepared.active.iter().map(|active| active.range) {
+            if kept.as_ref().is_none_or(|kept| kept.range != range) {
+                self.runner.cache.release(range);
+            }
+        }
+        for kept in prepared.prefixes.into_iter().chain(kept) {
+            self.runner.keep(kept);
         }
     }
 
@@ -82,8 +113,7 @@ impl Engine {
                 let range = match known {
                     Some(range) => range,
                     None => {
-                        let range = self.take_prefix(prepared, shared)?;
-                        self.run_prefix(&prepared.active[i], range);
+                        let range = self.prefix(prepared, i)?;
                         prefix_of.push((bits, range));
                         range
                     }
@@ -96,7 +126,7 @@ impl Engine {
             indices
                 .flat_map(|i| {
                     let active = &prepared.active[i];
-                    active.rows(i, active.prefix_length..active.tokens.len())
+                    active.rows(i, prepared.known..active.tokens.len())
                 })
                 .collect()
         };
@@ -111,8 +141,7 @@ impl Engine {
     async fn decide_gates(&mut self, prepared: &mut Prepared, gated: &[usize]) -> Result<(), EngineError> {
         let shared = prepared.active[0].prefix_length;
         if shared > 0 {
-            let range = self.take_prefix(prepared, shared)?;
-            self.run_prefix(&prepared.active[gated[0]], range);
+            let range = self.prefix(prepared, gated[0])?;
             for &i in gated {
                 prepared.active[i].prefix_start = range.start;
             }
@@ -137,18 +166,24 @@ impl Engine {
         Ok(())
     }
 
-    fn take_prefix(&mut self, prepared: &mut Prepared, length: usize) -> Result<KvRange, EngineError> {
+    /// The shared prefix under the slot and scale of sequence `like`, computed as far as it is not kept from before.
+    fn prefix(&mut self, prepared: &mut Prepared, like: usize) -> Result<KvRange, EngineError> {
+        let like = &prepared.active[like];
+        let under = Under::new(like.slot, like.scale, &self.delta.hash);
+        let tokens = like.tokens[..like.prefix_length].to_vec();
         let slots = self.runner.cache.slots();
-        let range = self.runner.cache.take(length).ok_or(EngineError::CacheFull { tokens: length, slots })?;
-        prepared.prefixes.push(range);
+        let full = EngineError::CacheFull { tokens: tokens.len(), slots };
+        let (range, known) = self.runner.begin(&under, &tokens, tokens.len())?.ok_or(full)?;
+        let prefix = Active { prefix_length: 0, prefix_start: 0, range, ..like.clone() };
+        let rows: Vec<_> = prefix.rows(0, known..tokens.len()).collect();
+        self.runner.run(&rows, &[prefix.sequence()], Pass::Whole);
+        prepared.prefixes.push(Kept { under, tokens, range });
         Ok(range)
     }
 
-    /// Computes the shared prefix of `like` under its slot and scale.
-    fn run_prefix(&mut self, like: &Active, range: KvRange) {
-        let prefix = Active { prefix_length: 0, prefix_start: 0, range, ..like.clone() };
-        let rows: Vec<_> = prefix.rows(0, 0..like.prefix_length).collect();
-        self.runner.run(&rows, &[prefix.sequence()], Pass::Whole);
+    /// Whether there is a Δ to apply.
+    fn adapts(&self) -> bool {
+        self.delta.version != 0 && self.adapter.is_some()
     }
 
     fn runner_check(&self) -> Result<(), EngineError> {
@@ -173,7 +208,7 @@ impl Engine {
     /// Most copies of a shared prefix that a batch needs: under no Δ, under Δ, and for deciding the gates.
     fn prefix_copies(&self, batch: &[Prompt]) -> usize {
         let any = |wanted: &[Weights]| batch.iter().any(|prompt| wanted.contains(&prompt.weights));
-        let adapted = self.delta.version != 0 && self.adapter.is_some() && any(&[Weights::Fast, Weights::FastUngated]);
+        let adapted = self.adapts() && any(&[Weights::Fast, Weights::FastUngated]);
         let gated = adapted && self.has_gate() && any(&[Weights::Fast]);
         let frozen = !adapted || gated || any(&[Weights::Frozen]);
         usize::from(frozen) + usize::from(adapted) + usize::from(gated)

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use tmem_gpu::{Buffer, Gpu, GpuError, Row, Sequence};
 
+use super::kept::{Kept, KeptPrefixes, Under};
 use crate::fast::Adapter;
 use crate::model::{ForwardPlan, KvCache, KvRange, Model, PlanSize, Shared, rope_table};
 
@@ -57,6 +58,7 @@ pub(crate) struct Runner {
     gpu: Gpu,
     pub(crate) rope: Buffer,
     pub(crate) cache: KvCache,
+    kept: KeptPrefixes,
     pub(crate) prefill: ForwardPlan,
     /// Hidden states that enter the lowest adapted layer, for the rows of the batch at hand, [hidden_rows, hidden].
     pub(crate) hidden: Buffer,
@@ -97,6 +99,7 @@ impl Runner {
             gpu: gpu.clone(),
             rope,
             cache,
+            kept: KeptPrefixes::default(),
             prefill,
             hidden,
             hidden_rows,
@@ -110,6 +113,30 @@ impl Runner {
     /// Rows that one [`run`](Self::run) can take.
     pub(crate) fn capacity(&self) -> usize {
         self.hidden_rows
+    }
+
+    /// Takes cache slots for `length` tokens; `None` where there are none.
+    pub(crate) fn take(&mut self, length: usize) -> Option<KvRange> {
+        self.kept.take(&mut self.cache, length)
+    }
+
+    /// Keeps a run of tokens in the cache as long as nothing else needs its slots.
+    pub(crate) fn keep(&mut self, kept: Kept) {
+        self.kept.keep(&mut self.cache, kept);
+    }
+
+    /// Takes `length` cache slots, and puts there what is kept of the beginning of `tokens`. Says how many tokens that
+    /// is; `None` where there are no slots.
+    ///
+    /// # Errors
+    /// A failure of the device.
+    pub(crate) fn begin(
+        &mut self,
+        under: &Under,
+        tokens: &[u32],
+        length: usize,
+    ) -> Result<Option<(KvRange, usize)>, GpuError> {
+        self.kept.begin(&self.gpu, &mut self.cache, under, tokens, length)
     }
 
     /// Runs `rows` through a pass in chunks, with `sequences` as their sequences. Row i's hidden state stands in row i

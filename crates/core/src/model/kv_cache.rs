@@ -8,6 +8,7 @@ use super::ModelConfig;
 #[derive(Debug)]
 pub(crate) struct KvCache {
     pub(crate) layers: Vec<Buffer>,
+    width: usize,
     slots: usize,
     /// Taken ranges, sorted by start.
     taken: Vec<Range>,
@@ -31,7 +32,12 @@ impl KvCache {
         let layers = (0..config.layers)
             .map(|layer| gpu.storage(&format!("kv cache, layer {layer}"), slots * width))
             .collect::<Result<_, _>>()?;
-        Ok(Self { layers, slots, taken: Vec::new() })
+        Ok(Self { layers, width, slots, taken: Vec::new() })
+    }
+
+    /// Numbers that a layer keeps of a token.
+    pub(crate) fn width(&self) -> usize {
+        self.width
     }
 
     /// Slots in all.
@@ -56,6 +62,18 @@ impl KvCache {
         let range = Range { start, length };
         self.taken.insert(at, range);
         Some(range)
+    }
+
+    /// Makes a taken range shorter or longer without moving it; `None`, and the range as it was, where the slots behind
+    /// it are taken.
+    pub(crate) fn resize(&mut self, range: Range, length: usize) -> Option<Range> {
+        let at = self.taken.iter().position(|&taken| taken == range)?;
+        let end = self.taken.get(at + 1).map_or(self.slots, |next| next.start);
+        if end - range.start < length {
+            return None;
+        }
+        self.taken[at].length = length;
+        Some(self.taken[at])
     }
 
     /// Gives a range back.

@@ -8,7 +8,7 @@ use tmem_core::settings::{MemoryKind, Settings};
 
 use super::memory_name;
 use crate::bench::{BenchmarkKind, FeedOptions};
-use crate::run::record::{Mode, RunRecord};
+use crate::run::record::{Mode, PromptKind, RunRecord};
 
 /// A variant's name.
 pub(super) struct Label {
@@ -33,6 +33,7 @@ pub(super) fn method(run: &RunRecord) -> Value {
         "model": run.model.name,
         "sha256": run.model.sha256,
         "mode": tree(&run.mode),
+        "prompt": tree(&run.prompt),
         "judge": run.judge,
         "feed": tree(&feed),
         "search": tree(&search),
@@ -121,6 +122,9 @@ pub(super) fn command(run: &RunRecord) -> String {
     }
     if run.mode == Mode::Aware {
         line += " --mode aware";
+    }
+    if run.prompt == PromptKind::Plain {
+        line += " --prompt plain";
     }
     line + &format!(" --batch {}", run.batch) + &settings(&run.settings)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::plot::Plot;
 use super::{Comparison, GroupScores, Report, Row, RunDescription};
-use crate::run::record::Mode;
+use crate::run::record::{Mode, PromptKind};
 use crate::stats::{MeanSd, Unit};
 
 /// A Markdown table; all columns but the first are numbers.
@@ -228,6 +228,9 @@ fn run_section(run: &RunDescription) -> String {
         Mode::Aware => "the writer knows the question, one episode for each",
     };
     let mut text = format!("**{}**: {} on {}; {mode}; ", run.folder, run.model, run.adapter);
+    if run.prompt == PromptKind::Plain {
+        text += "questions put plainly; ";
+    }
     text += &format!("judge: {}; seeds {}; ", run.judge, seeds.join(", "));
     text += &format!(
         "{} units finished (a sample with one memory and seed), {} probes; {}.",

@@ -8,7 +8,7 @@ use tmem_core::settings::MemoryKind;
 use super::label::command;
 use super::{AgeBin, Comparison, Cost, EpisodePoint, Merged, RunFolder, Strategy, curves, memory_name};
 use crate::bench::BenchmarkKind;
-use crate::run::record::{Mode, ProbeLine};
+use crate::run::record::{Mode, ProbeLine, PromptKind};
 use crate::stats::{MeanSd, Scored, Summary};
 
 /// Version of `summary.json`.
@@ -43,6 +43,8 @@ pub struct RunDescription {
     pub adapter: String,
     /// Whether the writer knew the questions.
     pub mode: Mode,
+    /// How questions about a history were put.
+    pub prompt: PromptKind,
     /// Who says whether an answer is right.
     pub judge: String,
     /// Name and version of the program.
@@ -187,6 +189,7 @@ fn describe(run: &RunFolder, units: usize, probes: usize) -> RunDescription {
         model: format!("{} ({hash})", record.model.name),
         adapter: record.adapter.clone(),
         mode: record.mode,
+        prompt: record.prompt,
         judge: record.judge.clone(),
         program: record.program.clone(),
         seeds: record.seeds.clone(),

@@ -7,6 +7,7 @@ use tmem_core::rollout::Question;
 
 use super::error::RunError;
 use super::record::ProbeLine;
+use super::record::PromptKind;
 use super::tally::{Phase, Tally};
 use super::unit::{Desk, Unit, question};
 use super::{Progress, spread};
@@ -111,7 +112,7 @@ async fn checkpoint<S: Subject>(
     let mut texts = Vec::with_capacity(probes.len());
     for batch in probes.chunks(desk.run.record.batch.max(1)) {
         (desk.progress)(Progress::Asking { done: texts.len(), all: probes.len() });
-        let questions: Vec<Question> = batch.iter().map(question).collect();
+        let questions: Vec<Question> = batch.iter().map(|probe| question(probe, PromptKind::Official)).collect();
         let answers = desk.ask(&questions, tally).await?;
         tally.enter(Phase::Answering);
         let mut lines: Vec<ProbeLine> = Vec::with_capacity(batch.len());

@@ -28,8 +28,8 @@ use tmem_core::rollout::{Agent, Event};
 use tmem_core::settings::{MemoryKind, Settings};
 
 pub use error::RunError;
-pub use record::Mode;
 use record::RunRecord;
+pub use record::{Mode, PromptKind};
 pub use referee::Referee;
 pub use storage::{Disk, Storage};
 

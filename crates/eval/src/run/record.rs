@@ -54,6 +54,17 @@ pub enum Mode {
     Aware,
 }
 
+/// How a question about a history is put.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PromptKind {
+    /// With the benchmark's own instructions around it.
+    #[default]
+    Official,
+    /// The question alone, as a person asks it: instructions for large models confuse a small one.
+    Plain,
+}
+
 /// A file that a run has read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileRecord {
@@ -93,6 +104,9 @@ pub struct RunRecord {
     pub adapter: String,
     /// Whether the writer knows what will be asked.
     pub mode: Mode,
+    /// How questions about a history are put.
+    #[serde(default)]
+    pub prompt: PromptKind,
     /// The strategies, in the order they are run.
     pub memories: Vec<MemoryKind>,
     /// The seeds, in the order they are run.

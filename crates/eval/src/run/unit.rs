@@ -11,7 +11,7 @@ use super::error::RunError;
 use super::folder::{Folder, Saved};
 use super::knowledge::Knowledge;
 use super::meter::{Metered, Tokens};
-use super::record::{ProbeLine, TimelinePoint};
+use super::record::{ProbeLine, PromptKind, TimelinePoint};
 use super::tally::{Phase, Tally};
 use super::{Progress, Run};
 use crate::bench::{Probe, parts};
@@ -149,7 +149,8 @@ impl<S: Subject> Desk<'_, S> {
         probes: &[(&Probe, Option<usize>)],
         tally: &mut Tally,
     ) -> Result<(), RunError> {
-        let questions: Vec<Question> = probes.iter().map(|(probe, _)| question(probe)).collect();
+        let questions: Vec<Question> =
+            probes.iter().map(|(probe, _)| question(probe, self.run.record.prompt)).collect();
         let answers = self.ask(&questions, tally).await?;
         tally.enter(Phase::Answering);
         let mut lines = Vec::with_capacity(probes.len());
@@ -214,9 +215,13 @@ impl<S: Subject> Desk<'_, S> {
 }
 
 /// A probe as it is asked: memory is searched with the question alone.
-pub(super) fn question(probe: &Probe) -> Question {
+pub(super) fn question(probe: &Probe, prompt: PromptKind) -> Question {
+    let text = match prompt {
+        PromptKind::Official => &probe.prompt,
+        PromptKind::Plain => &probe.question,
+    };
     Question {
-        text: probe.prompt.clone(),
+        text: text.clone(),
         searched: Some(probe.question.clone()),
         max_tokens: probe.max_tokens,
         stop: Vec::new(),

@@ -22,7 +22,7 @@ use tmem_eval::bench::{BenchmarkKind, FeedOptions};
 use tmem_eval::data::KeyedQuestion;
 use tmem_eval::judge::LocalJudge;
 use tmem_eval::run::record::{FORMAT, ModelRecord, ProbeLine, RunRecord, SearchRecord, TimingLine, UnitLine};
-use tmem_eval::run::{Disk, Mode, Progress, Referee, Run, RunError};
+use tmem_eval::run::{Disk, Mode, Progress, PromptKind, Referee, Run, RunError};
 
 const ALL: [MemoryKind; 6] = [
     MemoryKind::None,
@@ -82,6 +82,7 @@ pub(crate) fn run(files: &Files, bench: BenchmarkKind, mode: Mode) -> Run {
         model: ModelRecord { name: "scripted".to_owned(), sha256: String::new() },
         adapter: "none".to_owned(),
         mode,
+        prompt: PromptKind::Official,
         memories: ALL.into_iter().filter(|memory| bench.permits(*memory).is_ok()).collect(),
         seeds: vec![3, 4],
         limit: None,

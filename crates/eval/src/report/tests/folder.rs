@@ -12,8 +12,8 @@ use crate::bench::locomo::CATEGORIES;
 use crate::bench::ocrr::RunOptions;
 use crate::bench::search::EpisodeOptions;
 use crate::run::record::{
-    FORMAT, FileRecord, Mode, ModelRecord, ProbeLine, RunRecord, SearchRecord, TimelinePoint, TimingLine, UnitLine,
-    file,
+    FORMAT, FileRecord, Mode, ModelRecord, ProbeLine, PromptKind, RunRecord, SearchRecord, TimelinePoint, TimingLine,
+    UnitLine, file,
 };
 
 /// What to make.
@@ -77,6 +77,7 @@ impl Run {
             model: ModelRecord { name: "tiny".to_owned(), sha256: "0123456789abcdef".repeat(4) },
             adapter: "test adapter".to_owned(),
             mode: Mode::Blind,
+            prompt: PromptKind::Official,
             memories: self.memories.clone(),
             seeds: self.seeds.clone(),
             limit: None,
