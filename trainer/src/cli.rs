@@ -223,6 +223,9 @@ pub(crate) struct EvalArguments {
     /// How questions about a history are put
     #[arg(long, value_enum, default_value_t = PromptName::Official)]
     pub(crate) prompt: PromptName,
+    /// Who writes the cards of tmem and cards
+    #[arg(long, value_enum, default_value_t = Cards::Own)]
+    pub(crate) cards: Cards,
     /// Who says whether an answer is right
     #[arg(long, value_enum, default_value_t = JudgeName::Official)]
     pub(crate) judge: JudgeName,
@@ -366,6 +369,8 @@ pub(crate) enum SynthWording {
     Canonical,
     /// In words that no training wording has
     HeldOut,
+    /// Every question twice, told apart in the report
+    Both,
 }
 
 /// The same --seed and options give the same files, byte for byte. Nothing is downloaded and no model is needed.

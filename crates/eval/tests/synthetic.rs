@@ -9,7 +9,8 @@ use tmem_core::message::Role;
 use tmem_eval::data::DataFile;
 use tmem_eval::score::{contains_key, normalise};
 use tmem_eval::synthetic::{
-    Gold, Instance, Length, Lexicon, LongMemEvalWriter, Parameters, Plan, Question, QuestionType, Session, Wording,
+    CANONICAL, Gold, Instance, Length, Lexicon, LongMemEvalWriter, Parameters, Plan, Question, QuestionType, Session,
+    Wording,
 };
 
 /// Everything about one conversation.
@@ -228,6 +229,31 @@ fn a_seed_gives_the_same_bytes_and_another_seed_others() {
     assert_eq!(file(&parameters(1), 0), file(&parameters(1), 0));
     assert_ne!(file(&parameters(1), 0), file(&parameters(2), 0));
     assert_ne!(file(&parameters(1), 0), file(&parameters(1), 1));
+}
+
+#[test]
+fn a_file_may_have_every_question_in_both_wordings() {
+    let lexicon = Lexicon::built_in().unwrap();
+    let parameters = Parameters { seed: 1, sessions: 4, facts: 14, length: Length::Words(1200) };
+    let plan = Plan::new(&lexicon, &parameters, 0).unwrap();
+    let questions = plan.questions().unwrap();
+    let mut writer = LongMemEvalWriter::new(Vec::new()).unwrap();
+    writer.write(&plan, &questions, Wording::Both).unwrap();
+    let instances: Vec<Instance> = serde_json::from_slice(&writer.finish().unwrap()).unwrap();
+    for question in &questions {
+        let texts = |id: &str| -> Vec<&str> {
+            instances.iter().filter(|i| i.question_id == id).map(|i| i.question.as_str()).collect()
+        };
+        let (held_out, canonical) =
+            (texts(&question.question_id), texts(&format!("{CANONICAL}{}", question.question_id)));
+        match question.held_out.as_slice() {
+            [] => assert_eq!((held_out, canonical), (vec![question.question.as_str()], vec![])),
+            wordings => {
+                assert!(wordings.iter().any(|wording| held_out == [wording]), "{held_out:?}");
+                assert_eq!(canonical, [question.question.as_str()]);
+            }
+        }
+    }
 }
 
 /// A change of data or draws changes what a seed means: figures measured on the old set are no longer comparable.

@@ -107,6 +107,7 @@ fn record(common: &Common, arguments: &EvalArguments, engine: &Engine, referee: 
         adapter: engine.gpu().info().name.clone(),
         mode: arguments.mode.into(),
         prompt: arguments.prompt.into(),
+        cards: arguments.cards.into(),
         memories: arguments.memory.clone(),
         seeds: (0..u64::from(arguments.seeds)).map(|number| settings.seed.wrapping_add(number)).collect(),
         limit: arguments.limit,

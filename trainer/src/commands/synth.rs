@@ -34,6 +34,7 @@ fn long_mem_eval(folder: &Path, seed: u64, arguments: &SynthArguments) -> Result
     let wording = match arguments.wording {
         SynthWording::Canonical => Wording::Canonical,
         SynthWording::HeldOut => Wording::HeldOut,
+        SynthWording::Both => Wording::Both,
     };
     // Planned before any file is made, so that impossible parameters leave nothing behind.
     Plan::new(&lexicon, &parameters, 0)?;

@@ -8,6 +8,7 @@ use tmem_core::settings::{MemoryKind, Settings};
 
 use super::memory_name;
 use crate::bench::{BenchmarkKind, FeedOptions};
+use crate::probe::CardSource;
 use crate::run::record::{Mode, PromptKind, RunRecord};
 
 /// A variant's name.
@@ -34,6 +35,7 @@ pub(super) fn method(run: &RunRecord) -> Value {
         "sha256": run.model.sha256,
         "mode": tree(&run.mode),
         "prompt": tree(&run.prompt),
+        "cards": tree(&run.cards),
         "judge": run.judge,
         "feed": tree(&feed),
         "search": tree(&search),
@@ -125,6 +127,9 @@ pub(super) fn command(run: &RunRecord) -> String {
     }
     if run.prompt == PromptKind::Plain {
         line += " --prompt plain";
+    }
+    if run.cards == CardSource::Oracle {
+        line += " --cards oracle";
     }
     line + &format!(" --batch {}", run.batch) + &settings(&run.settings)
 }

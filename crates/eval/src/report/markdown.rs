@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::plot::Plot;
 use super::{Comparison, GroupScores, Report, Row, RunDescription};
+use crate::probe::CardSource;
 use crate::run::record::{Mode, PromptKind};
 use crate::stats::{MeanSd, Unit};
 
@@ -230,6 +231,9 @@ fn run_section(run: &RunDescription) -> String {
     let mut text = format!("**{}**: {} on {}; {mode}; ", run.folder, run.model, run.adapter);
     if run.prompt == PromptKind::Plain {
         text += "questions put plainly; ";
+    }
+    if run.cards == CardSource::Oracle {
+        text += "an oracle's cards; ";
     }
     text += &format!("judge: {}; seeds {}; ", run.judge, seeds.join(", "));
     text += &format!(

@@ -8,6 +8,7 @@ use tmem_core::settings::MemoryKind;
 use super::label::command;
 use super::{AgeBin, Comparison, Cost, EpisodePoint, Merged, RunFolder, Strategy, curves, memory_name};
 use crate::bench::BenchmarkKind;
+use crate::probe::CardSource;
 use crate::run::record::{Mode, ProbeLine, PromptKind};
 use crate::stats::{MeanSd, Scored, Summary};
 
@@ -45,6 +46,8 @@ pub struct RunDescription {
     pub mode: Mode,
     /// How questions about a history were put.
     pub prompt: PromptKind,
+    /// Who wrote the cards.
+    pub cards: CardSource,
     /// Who says whether an answer is right.
     pub judge: String,
     /// Name and version of the program.
@@ -190,6 +193,7 @@ fn describe(run: &RunFolder, units: usize, probes: usize) -> RunDescription {
         adapter: record.adapter.clone(),
         mode: record.mode,
         prompt: record.prompt,
+        cards: record.cards,
         judge: record.judge.clone(),
         program: record.program.clone(),
         seeds: record.seeds.clone(),

@@ -4,6 +4,8 @@
 //! each probe, whose question the writer is told. At the end of a history every strategy that triggers writes what is
 //! left and clears its context, so its probes are asked of memory alone; `none` is asked with the context that it has
 //! kept. All of them are asked in the same way: with what is in the context.
+//!
+//! With an oracle's cards the history is not read: what its perfect writer would keep is learned in one write.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +15,7 @@ use super::tally::Tally;
 use super::unit::{Desk, Unit};
 use super::{Progress, spread};
 use crate::bench::{FedTurn, Probe, Sample};
-use crate::probe::Subject;
+use crate::probe::{CardSource, Subject};
 
 /// Where in its unit a history is.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -48,7 +50,7 @@ pub(super) async fn run<S: Subject>(desk: &mut Desk<'_, S>, unit: &mut Unit, sam
                 let question = probes.first().map(|(probe, _)| probe.question.as_str());
                 desk.begin_episode(question.filter(|_| desk.run.record.mode == Mode::Aware), &mut tally).await?;
             }
-            read(desk, unit, &turns, &mut place, &mut tally).await?;
+            read(desk, unit, sample, &turns, &mut place, &mut tally).await?;
             // Answers are kept in whole batches: another batch would give other bits.
             let kept = match (desk.folder.lines() - unit.first_line).saturating_sub(before) {
                 all if all >= probes.len() => probes.len(),
@@ -70,6 +72,7 @@ pub(super) async fn run<S: Subject>(desk: &mut Desk<'_, S>, unit: &mut Unit, sam
 async fn read<S: Subject>(
     desk: &mut Desk<'_, S>,
     unit: &Unit,
+    sample: &Sample,
     turns: &[FedTurn],
     place: &mut Place,
     tally: &mut Tally,
@@ -78,6 +81,10 @@ async fn read<S: Subject>(
         return Ok(());
     }
     let marked = place.episode == 0;
+    if desk.run.record.cards == CardSource::Oracle {
+        desk.learn(&sample.oracle_cards, &sample.id, tally).await?;
+        place.fed = turns.len();
+    }
     for turn in turns.get(place.fed..).unwrap_or_default() {
         (desk.progress)(Progress::Reading { done: place.fed, all: turns.len() });
         let wrote = desk.feed(&turn.user, &turn.assistant, tally).await?;

@@ -35,7 +35,7 @@ pub use storage::{Disk, Storage};
 
 use crate::bench::{Benchmark, BenchmarkKind, OpenOptions};
 use crate::data::KeyedQuestion;
-use crate::probe::Subject;
+use crate::probe::{CardSource, Subject};
 use folder::Folder;
 use knowledge::Knowledge;
 use meter::Metered;
@@ -125,6 +125,15 @@ impl Run {
         }
         if record.bench == BenchmarkKind::Ocrr && record.mode == Mode::Aware {
             return options("a stream of corrections has no questions known beforehand: use the mode blind");
+        }
+        if record.cards == CardSource::Oracle {
+            let holds_cards = |memory: &MemoryKind| matches!(memory, MemoryKind::Tmem | MemoryKind::Cards);
+            if !record.memories.iter().all(holds_cards) {
+                return options("an oracle's cards suit the memories tmem and cards only: the others read the history");
+            }
+            if matches!(record.bench, BenchmarkKind::Search | BenchmarkKind::Ocrr) || record.mode == Mode::Aware {
+                return options("an oracle's cards are of a whole history: use a benchmark of histories, mode blind");
+            }
         }
         if record.bench == BenchmarkKind::Search && matches!(self.referee, Referee::Model(_)) {
             return options("search is scored by its own rules: use the judge official or f1");

@@ -25,6 +25,7 @@ use super::error::RunError;
 use crate::bench::ocrr::RunOptions;
 use crate::bench::search::EpisodeOptions;
 use crate::bench::{BenchmarkKind, FeedOptions};
+use crate::probe::CardSource;
 
 /// The version of these files.
 pub const FORMAT: u32 = 1;
@@ -107,6 +108,9 @@ pub struct RunRecord {
     /// How questions about a history are put.
     #[serde(default)]
     pub prompt: PromptKind,
+    /// Who writes the cards. An oracle's are learned in one write; the history is not read then.
+    #[serde(default = "own_cards")]
+    pub cards: CardSource,
     /// The strategies, in the order they are run.
     pub memories: Vec<MemoryKind>,
     /// The seeds, in the order they are run.
@@ -131,6 +135,10 @@ pub struct RunRecord {
     pub judge: String,
     /// Name and version of the program.
     pub program: String,
+}
+
+fn own_cards() -> CardSource {
+    CardSource::Own
 }
 
 /// How search episodes of a run go.

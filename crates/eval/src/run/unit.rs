@@ -2,6 +2,7 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 use tmem_core::abort::Abort;
+use tmem_core::card::Card;
 use tmem_core::rollout::memory::MemoryStrategy;
 use tmem_core::rollout::policy::{Finish, Policy};
 use tmem_core::rollout::{Agent, AgentError, Answer, AskOptions, Question, Recalled};
@@ -76,6 +77,24 @@ impl<S: Subject> Desk<'_, S> {
         }
         tally.spend(before, self.agent.policy().tokens);
         Ok(tally.writes > writes)
+    }
+
+    /// Learns an oracle's cards as one write.
+    pub(super) async fn learn(&mut self, cards: &[Card], sample: &str, tally: &mut Tally) -> Result<(), RunError> {
+        if cards.is_empty() {
+            let reason =
+                format!("sample `{sample}` has no oracle's cards: name the file that has them as the second one");
+            return Err(RunError::Options(reason));
+        }
+        let before = self.agent.policy().tokens;
+        let progress = &mut *self.progress;
+        let mut observe = |event| {
+            tally.record(&event);
+            progress(Progress::Rollout(&event));
+        };
+        self.agent.learn(cards, &mut observe, self.abort).await?;
+        tally.spend(before, self.agent.policy().tokens);
+        self.check_abort()
     }
 
     /// The end of a history: what no trigger has written is written now and the context cleared, as if the trigger had

@@ -58,16 +58,24 @@ pub enum Wording {
     /// A wording that no training material contains, where the question has one.
     #[default]
     HeldOut,
+    /// Every question in both, so that one reading answers both; ids of the canonical ones begin with [`CANONICAL`].
+    Both,
 }
 
+/// The beginning of a question's id where the file has the question in both wordings and this is the canonical one.
+pub const CANONICAL: &str = "canonical.";
+
 impl Wording {
-    /// The wording of question number `index`.
-    pub(super) fn of(self, question: &Question, index: usize) -> &str {
-        let held_out = match self {
-            Self::Canonical => None,
-            Self::HeldOut => question.held_out.get(index % question.held_out.len().max(1)),
-        };
-        held_out.map_or(&question.question, String::as_str)
+    /// Id and text of question number `index`, once or twice.
+    pub(super) fn of(self, question: &Question, index: usize) -> Vec<(String, &str)> {
+        let id = &question.question_id;
+        let canonical = question.question.as_str();
+        let held_out = question.held_out.get(index % question.held_out.len().max(1)).map(String::as_str);
+        match (self, held_out) {
+            (Self::Canonical, _) | (_, None) => vec![(id.clone(), canonical)],
+            (Self::HeldOut, Some(held_out)) => vec![(id.clone(), held_out)],
+            (Self::Both, Some(held_out)) => vec![(id.clone(), held_out), (format!("{CANONICAL}{id}"), canonical)],
+        }
     }
 }
 
@@ -88,24 +96,23 @@ impl<W: Write> LongMemEvalWriter<W> {
         Ok(Self { output, instances: 0 })
     }
 
-    /// Writes one instance per question, all with the plan's history, which is generated anew for each: memory does not
+    /// Writes one instance per question and wording, all with the plan's history, which is generated anew for each: memory does not
     /// grow with its length.
     ///
     /// # Errors
     /// [`SyntheticError`].
     pub fn write(&mut self, plan: &Plan<'_>, questions: &[Question], wording: Wording) -> Result<(), SyntheticError> {
-        questions
-            .iter()
-            .enumerate()
-            .try_for_each(|(index, question)| self.instance(plan, question, wording.of(question, index)))
+        questions.iter().enumerate().try_for_each(|(index, question)| {
+            wording.of(question, index).iter().try_for_each(|(id, text)| self.instance(plan, question, id, text))
+        })
     }
 
-    fn instance(&mut self, plan: &Plan<'_>, question: &Question, text: &str) -> Result<(), SyntheticError> {
+    fn instance(&mut self, plan: &Plan<'_>, question: &Question, id: &str, text: &str) -> Result<(), SyntheticError> {
         let out = &mut self.output;
         out.write_all(if self.instances == 0 { b"\n{" } else { b",\n{" })?;
         self.instances += 1;
         let sessions = 0..plan.dates.len();
-        field(out, "question_id", &question.question_id)?;
+        field(out, "question_id", &id)?;
         field(out, "question_type", &question.question_type)?;
         field(out, "question", &text)?;
         field(out, "answer", &question.answer)?;

@@ -40,7 +40,7 @@ pub use error::SyntheticError;
 pub use gold::{Gold, GoldFact};
 pub use grammar::Subject;
 pub use lexicon::{Lexicon, Teller};
-pub use longmemeval::{Instance, InstanceTurn, LongMemEvalWriter, Wording};
+pub use longmemeval::{CANONICAL, Instance, InstanceTurn, LongMemEvalWriter, Wording};
 pub use parameters::{Length, Parameters};
 pub use plan::Plan;
 pub use question::{Question, QuestionType};

@@ -21,6 +21,7 @@ use tmem_eval::bench::search::EpisodeOptions;
 use tmem_eval::bench::{BenchmarkKind, FeedOptions};
 use tmem_eval::data::KeyedQuestion;
 use tmem_eval::judge::LocalJudge;
+use tmem_eval::probe::CardSource;
 use tmem_eval::run::record::{FORMAT, ModelRecord, ProbeLine, RunRecord, SearchRecord, TimingLine, UnitLine};
 use tmem_eval::run::{Disk, Mode, Progress, PromptKind, Referee, Run, RunError};
 
@@ -83,6 +84,7 @@ pub(crate) fn run(files: &Files, bench: BenchmarkKind, mode: Mode) -> Run {
         adapter: "none".to_owned(),
         mode,
         prompt: PromptKind::Official,
+        cards: CardSource::Own,
         memories: ALL.into_iter().filter(|memory| bench.permits(*memory).is_ok()).collect(),
         seeds: vec![3, 4],
         limit: None,
@@ -179,6 +181,28 @@ fn lines_tell_what_was_asked_and_what_it_cost() {
         unit(MemoryKind::Retrieval).tokens_read
             > answers_of(MemoryKind::Retrieval).take(5).map(|l| l.tokens_read).sum()
     );
+}
+
+#[test]
+fn an_oracles_cards_are_learned_in_one_write_and_nothing_is_read() {
+    let files = Files::new();
+    let mut run = run(&files, BenchmarkKind::RuleBook, Mode::Blind);
+    run.record.cards = CardSource::Oracle;
+    assert!(run.check().unwrap_err().to_string().contains("tmem and cards only"));
+    run.record.memories = vec![MemoryKind::Tmem, MemoryKind::Cards];
+    let (probes, units) = whole(&run);
+    assert!(!probes.is_empty());
+    for unit in &units {
+        assert!(unit.cards > 0, "{unit:?}");
+        assert_eq!(unit.delta.version, u64::from(unit.memory == MemoryKind::Tmem), "{unit:?}");
+    }
+
+    run.record.bench = BenchmarkKind::Locomo;
+    (run.data, run.open) = files.of(BenchmarkKind::Locomo);
+    let error = execute(&run, &mut Dying::default()).unwrap_err().to_string();
+    assert!(error.contains("no oracle's cards"), "{error}");
+    run.record.mode = Mode::Aware;
+    assert!(run.check().unwrap_err().to_string().contains("a benchmark of histories"));
 }
 
 #[test]

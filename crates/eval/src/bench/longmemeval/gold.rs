@@ -9,6 +9,7 @@ use tmem_core::card::Card;
 use crate::bench::BenchError;
 use crate::bench::read::Records;
 use crate::bench::sample::Sample;
+use crate::synthetic::CANONICAL;
 
 #[derive(Debug, Deserialize)]
 struct Row {
@@ -56,11 +57,16 @@ impl GoldFile {
         Ok(gold)
     }
 
-    /// Adds keys and cards to a sample whose questions the file knows. Of a fact that changed, the last state has a card.
+    /// Adds keys and cards to a sample whose questions the file knows; questions in a card's wording have categories of
+    /// their own. Of a fact that changed, the last state has a card.
     pub(super) fn complete(&self, sample: &mut Sample) {
         let mut conversation = None;
         for probe in &mut sample.probes {
-            if let Some((of, keys)) = self.questions.get(&probe.id) {
+            let canonical = probe.id.strip_prefix(CANONICAL);
+            if let Some((of, keys)) = self.questions.get(canonical.unwrap_or(&probe.id)) {
+                if canonical.is_some() {
+                    probe.category = format!("canonical {}", probe.category);
+                }
                 conversation = Some(*of);
                 probe.keys.clone_from(keys);
             }

@@ -95,7 +95,7 @@ fn questions_about_one_history_become_one_sample_with_its_cards() {
             [{{"role": "user", "content": "I live in Ghent."}}]], "answer_session_ids": ["s1"]}}"#
         )
     };
-    let data = file(&format!("[{},\n{}]", row("q1", "Where do I live?"), row("q2", "Which town is mine?")));
+    let data = file(&format!("[{},\n{}]", row("q1", "Where do I live?"), row("canonical.q2", "Which town is mine?")));
     let gold = file(
         r#"{"conversation": "c", "facts": [
           {"session_id": "s1", "told": "I live in Lyon.", "question": "Where do I live?", "wordings": [],
@@ -107,6 +107,8 @@ fn questions_about_one_history_become_one_sample_with_its_cards() {
     let samples: Vec<Sample> = open(data.path(), Some(gold.path())).unwrap().collect::<Result<_, _>>().unwrap();
     let [sample] = samples.as_slice() else { panic!("{} samples", samples.len()) };
     assert_eq!((sample.probes.len(), sample.probes[1].keys[0].as_str()), (2, "Ghent"));
+    let categories: Vec<&str> = sample.probes.iter().map(|probe| probe.category.as_str()).collect();
+    assert_eq!(categories, ["single-session-user", "canonical single-session-user"]);
     assert_eq!(scores(&sample.probes[1], "It is Ghent, I think.")[sample.probes[1].headline()], 1.0);
     let [card] = sample.oracle_cards.as_slice() else { panic!("{:?}", sample.oracle_cards) };
     assert_eq!((card.answer.as_str(), card.wordings.len(), card.source_turn), ("In Ghent.", 1, Some(1)));

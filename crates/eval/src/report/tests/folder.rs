@@ -11,6 +11,7 @@ use crate::bench::FeedOptions;
 use crate::bench::locomo::CATEGORIES;
 use crate::bench::ocrr::RunOptions;
 use crate::bench::search::EpisodeOptions;
+use crate::probe::CardSource;
 use crate::run::record::{
     FORMAT, FileRecord, Mode, ModelRecord, ProbeLine, PromptKind, RunRecord, SearchRecord, TimelinePoint, TimingLine,
     UnitLine, file,
@@ -78,6 +79,7 @@ impl Run {
             adapter: "test adapter".to_owned(),
             mode: Mode::Blind,
             prompt: PromptKind::Official,
+            cards: CardSource::Own,
             memories: self.memories.clone(),
             seeds: self.seeds.clone(),
             limit: None,
