@@ -95,6 +95,21 @@ fn what_was_read_under_other_fast_weights_is_not_taken() {
 }
 
 #[test]
+fn batches_that_fill_the_cache_find_room_beside_what_was_kept() {
+    let mut engine = engine();
+    for turns in 1..5 {
+        answers(&mut engine, &[request(said(turns, "kept"), Weights::Frozen)]);
+        // Prompts without a common beginning, of every size, as many as the cache takes and more.
+        for length in [1, 5, 9, 14, 20, 25] {
+            let prompts: Vec<Vec<u32>> =
+                (0..24).map(|n| (n..n + length * 3).map(|token| token + 40).collect()).collect();
+            let together = pollster::block_on(engine.next_logits(&prompts, Weights::Frozen)).unwrap();
+            assert_eq!(together.len(), prompts.len());
+        }
+    }
+}
+
+#[test]
 fn a_full_cache_gives_up_what_was_kept() {
     let mut engine = engine();
     let long: Vec<_> = (0..12).map(|n| [request(said(4, &format!("c{n}")), Weights::Frozen)]).collect();

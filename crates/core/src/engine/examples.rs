@@ -106,6 +106,8 @@ impl Engine {
                 self.store = HiddenStore::new(&self.gpu, self.store.width, rows)?;
             }
         }
+        // In one piece, since a batch is as large as the slots allow.
+        self.runner.forget_kept();
         let slots = self.runner.cache.slots();
         let full = |tokens| EngineError::CacheFull { tokens, slots };
         let prefix_range = self.runner.take(prefix.len().max(1)).ok_or_else(|| full(prefix.len()))?;

@@ -130,6 +130,11 @@ impl KeptPrefixes {
         Ok(())
     }
 
+    /// Gives all slots back.
+    pub(crate) fn clear(&mut self, cache: &mut KvCache) {
+        while self.evict(cache) {}
+    }
+
     /// Gives the slots of the oldest back; says whether there was one.
     fn evict(&mut self, cache: &mut KvCache) -> bool {
         if self.all.is_empty() {

@@ -32,6 +32,17 @@ const SHORTEST_SHARED_PREFIX: usize = 8;
 impl Engine {
     /// Prefills `prompts` with room for `more` further tokens each. The caller releases the result.
     pub(super) async fn prepare(&mut self, prompts: &[Prompt], more: usize) -> Result<Prepared, EngineError> {
+        match self.try_prepare(prompts, more).await {
+            // What was kept lay in the way, so that the slots are there but not in one piece.
+            Err(EngineError::CacheFull { .. }) => {
+                self.runner.forget_kept();
+                self.try_prepare(prompts, more).await
+            }
+            done => done,
+        }
+    }
+
+    async fn try_prepare(&mut self, prompts: &[Prompt], more: usize) -> Result<Prepared, EngineError> {
         let shared = self.shared_prefix(prompts);
         // A prompt alone may go on where an earlier one ended. Where a gate decides, it does so on the whole prompt.
         let alone = prompts.len() == 1 && !(self.has_gate() && prompts[0].weights == Weights::Fast && self.adapts());

@@ -120,6 +120,11 @@ impl Runner {
         self.kept.take(&mut self.cache, length)
     }
 
+    /// Gives the slots of everything kept back.
+    pub(crate) fn forget_kept(&mut self) {
+        self.kept.clear(&mut self.cache);
+    }
+
     /// Keeps a run of tokens in the cache as long as nothing else needs its slots.
     pub(crate) fn keep(&mut self, kept: Kept) {
         self.kept.keep(&mut self.cache, kept);
