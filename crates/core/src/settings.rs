@@ -71,6 +71,9 @@ pub struct RolloutSettings {
     pub memory: MemoryKind,
     /// L_max: the context may have this many tokens before memory is written (METHOD §2).
     pub budget: usize,
+    /// Most tokens of a prompt with its answer; what the model was made for where that is less. The key-value cache is
+    /// as large as two of them: one for the fast weights, one for their twin.
+    pub context_tokens: usize,
     /// How cards are written.
     pub writer: WriterKind,
     /// Most tokens of one answer.
@@ -229,6 +232,7 @@ impl Settings {
     pub fn paper() -> Self {
         let mut settings = Self::small();
         settings.rollout.budget = 4096;
+        settings.rollout.context_tokens = 8192;
         settings.rollout.writer = WriterKind::Json;
         settings.rollout.wordings = 0;
         settings.rollout.question_aware = true;
@@ -263,6 +267,7 @@ impl Settings {
             rollout: RolloutSettings {
                 memory: MemoryKind::Tmem,
                 budget: 512,
+                context_tokens: 2048,
                 writer: WriterKind::AnswerFirst,
                 answer_tokens: 64,
                 writer_tokens: 512,

@@ -3,7 +3,7 @@
 use super::decoder::STEPS_IN_FLIGHT;
 use super::learn::TRAIN_SIZE;
 use super::runner::{MAX_SEQUENCES, PREFILL_LOGITS, PREFILL_ROWS};
-use super::{DECODER_ROWS, DEFAULT_CACHE_TOKENS, STORE_ROWS};
+use super::{DECODER_ROWS, STORE_ROWS, cache_tokens};
 use crate::fast::{SiteError, Sites, TrainPlan};
 use crate::model::{KvCache, ModelConfig, PlanSize};
 use crate::settings::Settings;
@@ -29,7 +29,7 @@ impl MemoryEstimate {
     /// Settings that name sites which the model does not have.
     pub fn new(config: &ModelConfig, file_bytes: u64, settings: &Settings) -> Result<Self, SiteError> {
         let sites = Sites::new(config, &settings.fast)?;
-        let slots = DEFAULT_CACHE_TOKENS.min(config.context.max(256));
+        let slots = cache_tokens(config, settings);
         let hidden_row = config.hidden as u64 * 4;
         let prefill = PlanSize { rows: PREFILL_ROWS, logits: PREFILL_LOGITS, sequences: MAX_SEQUENCES };
         let decoders: u64 = DECODER_ROWS

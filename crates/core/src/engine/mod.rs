@@ -27,7 +27,7 @@ pub use memory::MemoryEstimate;
 use crate::card::Card;
 use crate::fast::{Adapter, DeltaId, Gate, Sites};
 use crate::message::{Message, Role};
-use crate::model::{Model, Shared};
+use crate::model::{Model, ModelConfig, Shared};
 use crate::settings::Settings;
 use anchors::Anchors;
 use decoder::{DECODER_ROWS, Decoders};
@@ -36,8 +36,8 @@ use learn::Trainer;
 use runner::Runner;
 pub use state::SiteInfo;
 
-/// Tokens the cache holds where the caller does not say otherwise.
-const DEFAULT_CACHE_TOKENS: usize = 4096;
+/// Tokens the cache holds at least.
+const LEAST_CACHE_TOKENS: usize = 256;
 /// Rows of hidden states kept across writes at first; grows with need.
 const STORE_ROWS: usize = 4096;
 
@@ -77,13 +77,18 @@ pub struct Engine {
     statistics: Statistics,
 }
 
+/// Tokens the cache holds: two prompts of the longest kind.
+fn cache_tokens(config: &ModelConfig, settings: &Settings) -> usize {
+    (2 * settings.rollout.context_tokens.min(config.context)).max(LEAST_CACHE_TOKENS)
+}
+
 impl Engine {
     /// Binds the model for use: cache, plans, and the A of every site (a truncated SVD on the GPU).
     ///
     /// # Errors
     /// Settings that do not fit the model, or a GPU that has no room.
     pub async fn new(gpu: &Gpu, model: Model, settings: &Settings) -> Result<Self, EngineError> {
-        let slots = DEFAULT_CACHE_TOKENS.min(model.config.context.max(256));
+        let slots = cache_tokens(&model.config, settings);
         let sites = Sites::new(&model.config, &settings.fast)?;
         let adapter = if sites.sites.is_empty() { None } else { Some(Adapter::new(gpu, sites, 1)?) };
         let runner = Runner::new(gpu, &model, adapter.as_ref(), slots)?;
@@ -157,11 +162,15 @@ impl Engine {
         if settings.fast.loss_threshold != self.settings.fast.loss_threshold {
             self.trainer = None;
         }
+        let slots = cache_tokens(&self.model.config, settings);
         if same_sites && same_a {
+            if slots != self.runner.cache.slots() {
+                self.runner = Runner::new(&self.gpu, &self.model, self.adapter.as_ref(), slots)?;
+                (self.decoders, self.trainer) = (Decoders::default(), None);
+            }
             self.settings = settings.clone();
             return self.rebuild_gate().await;
         }
-        let slots = self.runner.cache.slots();
         let adapter = if sites.sites.is_empty() { None } else { Some(Adapter::new(&self.gpu, sites, 1)?) };
         let runner = Runner::new(&self.gpu, &self.model, adapter.as_ref(), slots)?;
         (self.adapter, self.runner, self.decoders) = (adapter, runner, Decoders::default());

@@ -37,6 +37,7 @@ impl Settings {
     pub fn validate(&self) -> Result<(), SettingsError> {
         let (r, f, s) = (&self.rollout, &self.fast, &self.sampling);
         whole("rollout.budget", r.budget, 1, 1 << 24)?;
+        whole("rollout.context_tokens", r.context_tokens, 64, 1 << 24)?;
         whole("rollout.answer_tokens", r.answer_tokens, 1, 1 << 20)?;
         whole("rollout.writer_tokens", r.writer_tokens, 1, 1 << 20)?;
         whole("rollout.max_cards", r.max_cards, 1, 1024)?;

@@ -1,4 +1,5 @@
-//! Keys and values kept from one prompt to the next, on the tiny model: the same bits as anew, and less work.
+//! The key-value cache on the tiny model: what is kept from one prompt to the next has the same bits as anew and saves
+//! work, and its size is a setting.
 
 use tmem_core::abort::Abort;
 use tmem_core::card::Card;
@@ -120,4 +121,22 @@ fn a_full_cache_gives_up_what_was_kept() {
     }
     let (kept, _) = answers(&mut engine, &long[0]);
     assert_eq!(kept, answers(&mut self::engine(), &long[0]).0);
+}
+
+#[test]
+fn the_longest_prompt_is_a_setting_and_a_change_of_it_keeps_what_was_learned() {
+    let mut engine = engine();
+    learn(&mut engine, "The blue one.");
+    let (delta, asked) = (engine.delta(), [request(said(2, "now"), Weights::Fast)]);
+    let (before, _) = answers(&mut engine, &asked);
+    assert_eq!(engine.context_length(), 256, "what the model was made for");
+
+    let mut settings = engine.settings().clone();
+    settings.rollout.context_tokens = 128;
+    pollster::block_on(engine.set_settings(&settings)).unwrap();
+    assert_eq!((engine.context_length(), engine.delta()), (128, delta));
+    assert_eq!(answers(&mut engine, &asked).0, before);
+    let long = [request(said(9, "now"), Weights::Fast)];
+    let refused = pollster::block_on(engine.generate(&long, &mut |_, _| {}, &Abort::default())).unwrap_err();
+    assert!(refused.to_string().contains("the model takes 128"), "{refused}");
 }
