@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tmem_core::settings::{MemoryKind, Settings};
-use tmem_eval::bench::BenchmarkKind;
+use tmem_eval::bench::{BenchmarkKind, Dates};
 use tmem_eval::probe::CardSource;
 use tmem_eval::run::{Mode, PromptKind};
 use tmem_eval::sweep::Ablation;
@@ -155,6 +155,27 @@ pub(crate) enum PromptName {
     Plain,
 }
 
+/// Where the date of a session stands in a history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DatesName {
+    /// Before the first turn of each session
+    First,
+    /// Before every turn: a write within a session does not lose it
+    Every,
+    /// Nowhere
+    Never,
+}
+
+impl From<DatesName> for Dates {
+    fn from(dates: DatesName) -> Self {
+        match dates {
+            DatesName::First => Self::First,
+            DatesName::Every => Self::Every,
+            DatesName::Never => Self::Never,
+        }
+    }
+}
+
 impl From<PromptName> for PromptKind {
     fn from(prompt: PromptName) -> Self {
         match prompt {
@@ -223,6 +244,9 @@ pub(crate) struct EvalArguments {
     /// How questions about a history are put
     #[arg(long, value_enum, default_value_t = PromptName::Official)]
     pub(crate) prompt: PromptName,
+    /// Where the date of a session stands in a history
+    #[arg(long, value_enum, default_value_t = DatesName::First)]
+    pub(crate) dates: DatesName,
     /// Who writes the cards of tmem and cards
     #[arg(long, value_enum, default_value_t = Cards::Own)]
     pub(crate) cards: Cards,
@@ -338,6 +362,9 @@ pub(crate) struct ReportArguments {
     /// The folder for summary.json, summary.md and the plots; that of the run where there is only one
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: Option<PathBuf>,
+    /// The score to tabulate and compare, such as f1, in place of the benchmark's headline
+    #[arg(long, value_name = "NAME")]
+    pub(crate) score: Option<String>,
 }
 
 #[derive(Debug, Args)]

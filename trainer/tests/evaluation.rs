@@ -52,7 +52,7 @@ fn generated_conversations_are_evaluated_reported_and_swept() {
     for memory in ["none", "summary", "retrieval", "tmem", "tmem+text", "cards"] {
         assert!(told.contains(&format!("\n| {memory} |")), "{told}");
     }
-    assert!(told.contains("canonical "), "both wordings have their own columns: {told}");
+    assert!(told.contains("## Scores: in a card's wording"), "{told}");
     run(evaluation(&["eval", "--memory=tmem", "--cards=oracle"], &oracle));
 
     // A second start finds nothing to do, and another run does not write into the folder.
@@ -68,6 +68,10 @@ fn generated_conversations_are_evaluated_reported_and_swept() {
     let merged = succeeds(&["report", &all, &oracle, "--out", &path("report")]);
     assert!(merged.contains("cards=oracle"), "{merged}");
     assert!(folder.path().join("report/scores.svg").is_file());
+    let by_f1 = succeeds(&["report", &all, "--score=f1", "--out", &path("by_f1")]);
+    assert!(by_f1.contains("Headline score: `f1`") && by_f1.contains("Against each baseline"), "{by_f1}");
+    let unknown = trainer(&["report", &all, "--score=bleu", "--out", &path("by_bleu")]);
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("choose one of"));
 
     let swept = run(evaluation(&["sweep", "--ablation=init", "--memory=tmem"], &path("sweep")));
     for start in ["svd", "plain_v", "random"] {

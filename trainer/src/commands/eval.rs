@@ -113,7 +113,7 @@ fn record(common: &Common, arguments: &EvalArguments, engine: &Engine, referee: 
         limit: arguments.limit,
         probes: arguments.probes,
         batch: usize::from(arguments.batch),
-        feed: FeedOptions { max_bytes: Some(turn_bytes), ..FeedOptions::default() },
+        feed: FeedOptions { dates: arguments.dates.into(), max_bytes: Some(turn_bytes) },
         search: SearchRecord {
             objectives: usize::from(arguments.objectives),
             action_tokens: ACTION_TOKENS,

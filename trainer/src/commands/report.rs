@@ -14,12 +14,16 @@ pub(crate) fn run(arguments: &ReportArguments) -> Result<()> {
         (None, [only]) => only,
         (None, _) => bail!("a report of several runs belongs to none of their folders: give --out FOLDER"),
     };
-    write(&arguments.folders, out)
+    write_score(&arguments.folders, arguments.score.as_deref(), out)
 }
 
 /// Reports some runs into a folder, and says what it says there.
 pub(super) fn write<P: AsRef<Path>>(folders: &[P], out: &Path) -> Result<()> {
-    let report = Report::of(folders)?;
+    write_score(folders, None, out)
+}
+
+fn write_score<P: AsRef<Path>>(folders: &[P], score: Option<&str>, out: &Path) -> Result<()> {
+    let report = Report::of_score(folders, score)?;
     for file in report.write(out)? {
         eprintln!("wrote {}", file.display());
     }

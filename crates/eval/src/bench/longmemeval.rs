@@ -128,6 +128,9 @@ fn sample(row: Row, place: &Place) -> Result<Sample, BenchError> {
     Ok(Sample { id: row.question_id, sessions, probes: vec![probe], oracle_cards: Vec::new() })
 }
 
+/// Categories of generated questions in the wording of a card begin with this.
+pub const CANONICAL_CATEGORY: &str = "canonical ";
+
 /// The official prompt without the history, which the agent has read.
 fn prompt(question: &str, date: Option<&str>) -> String {
     let date = date.map_or(String::new(), |date| format!("Current Date: {date}\n"));

@@ -94,8 +94,9 @@ impl Report {
         if unscored > 0 {
             text += &format!("\n{unscored} answers have no headline score and are in no mean: they need a judge.\n");
         }
-        text += &self.comparisons("the best baseline", &rows, |scores| scores.against_baseline.as_ref());
-        text += &self.comparisons("the first variant", &rows, |scores| scores.against_first_variant.as_ref());
+        text += &self.comparisons("the best baseline", &rows, |scores| scores.against_baseline.as_slice());
+        text += &self.comparisons("each baseline", &rows, |scores| scores.against_each.as_slice());
+        text += &self.comparisons("the first variant", &rows, |scores| scores.against_first_variant.as_slice());
         text + &self.every_score(&rows)
     }
 
@@ -128,10 +129,10 @@ impl Report {
         &self,
         with: &str,
         rows: &[(&'a Row, &'a GroupScores)],
-        of: impl Fn(&'a GroupScores) -> Option<&'a Comparison>,
+        of: impl Fn(&'a GroupScores) -> &'a [Comparison],
     ) -> String {
         let compared: Vec<(&Row, &Comparison)> =
-            rows.iter().filter_map(|(row, scores)| Some((*row, of(scores)?))).collect();
+            rows.iter().flat_map(|(row, scores)| of(scores).iter().map(|comparison| (*row, comparison))).collect();
         if compared.is_empty() {
             return String::new();
         }

@@ -65,6 +65,16 @@ pub enum ReportError {
         /// What is wrong there, with the field.
         reason: String,
     },
+    /// No answer of a run has the score that was asked for.
+    #[error("{folder} has no score `{score}`: choose one of {known}")]
+    Score {
+        /// The run's folder.
+        folder: PathBuf,
+        /// What was asked for.
+        score: String,
+        /// The scores there are.
+        known: String,
+    },
     /// A run of another program.
     #[error(
         "{file} has version {version}, and this program reads version {}: report it with the program that made it",
@@ -139,7 +149,19 @@ impl Report {
     /// # Errors
     /// [`ReportError`].
     pub fn of<P: AsRef<Path>>(folders: &[P]) -> Result<Self, ReportError> {
-        let runs = folders.iter().map(|folder| RunFolder::read(folder.as_ref())).collect::<Result<Vec<_>, _>>()?;
+        Self::of_score(folders, None)
+    }
+
+    /// As [`of`](Self::of), with another score in place of each benchmark's headline score. Probes without it are left
+    /// out.
+    ///
+    /// # Errors
+    /// [`ReportError`], where no probe has such a score among others.
+    pub fn of_score<P: AsRef<Path>>(folders: &[P], score: Option<&str>) -> Result<Self, ReportError> {
+        let mut runs = folders.iter().map(|folder| RunFolder::read(folder.as_ref())).collect::<Result<Vec<_>, _>>()?;
+        if let Some(score) = score {
+            runs.iter_mut().try_for_each(|run| run.show(score))?;
+        }
         Ok(Self::from_merged(&Merged::of(runs)?))
     }
 

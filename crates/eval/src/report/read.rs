@@ -60,6 +60,18 @@ impl RunFolder {
         Ok(Self { folder: folder.to_owned(), run, probes, units, timings, unfinished })
     }
 
+    /// Takes another score for the headline.
+    pub(super) fn show(&mut self, score: &str) -> Result<(), ReportError> {
+        let known: BTreeSet<String> = self.probes.iter().flat_map(|probe| probe.scores.keys().cloned()).collect();
+        if !known.contains(score) {
+            let known = known.into_iter().collect::<Vec<_>>().join(", ");
+            return Err(ReportError::Score { folder: self.folder.clone(), score: score.to_owned(), known });
+        }
+        self.probes.retain(|probe| probe.scores.contains_key(score));
+        self.probes.iter_mut().for_each(|probe| score.clone_into(&mut probe.headline));
+        Ok(())
+    }
+
     /// The folder's name without its path: reports do not depend on where a run lies.
     pub fn name(&self) -> String {
         let whole = std::path::absolute(&self.folder).unwrap_or_else(|_| self.folder.clone());

@@ -8,6 +8,7 @@ use tmem_core::settings::MemoryKind;
 use super::label::command;
 use super::{AgeBin, Comparison, Cost, EpisodePoint, Merged, RunFolder, Strategy, curves, memory_name};
 use crate::bench::BenchmarkKind;
+use crate::bench::longmemeval::CANONICAL_CATEGORY;
 use crate::probe::CardSource;
 use crate::run::record::{Mode, ProbeLine, PromptKind};
 use crate::stats::{MeanSd, Scored, Summary};
@@ -77,7 +78,8 @@ pub struct Row {
     pub seeds: BTreeSet<u64>,
     /// Samples that there are scores of.
     pub samples: usize,
-    /// Scores. LoCoMo: categories 1-4 and category 5, never mixed; otherwise one entry. The plots show the first.
+    /// Scores. LoCoMo: categories 1-4 and category 5, never mixed; generated questions in a card's wording apart from the
+    /// others; otherwise one entry. The plots show the first.
     pub scores: Vec<GroupScores>,
     /// What it cost.
     pub cost: Cost,
@@ -103,6 +105,8 @@ pub struct GroupScores {
     pub unscored: usize,
     /// Against the best baseline of the same variant, or of all variants where it has none; `None` for that baseline.
     pub against_baseline: Option<Comparison>,
+    /// Fast weights: against each baseline of the same variant.
+    pub against_each: Vec<Comparison>,
     /// Against the same strategy under the first variant; `None` for the first.
     pub against_first_variant: Option<Comparison>,
 }
@@ -112,6 +116,7 @@ fn group_of(bench: BenchmarkKind, category: &str) -> &'static str {
     match bench {
         BenchmarkKind::Locomo if category == "adversarial" => "category 5",
         BenchmarkKind::Locomo => "categories 1-4",
+        _ if category.starts_with(CANONICAL_CATEGORY) => "in a card's wording",
         _ => "all",
     }
 }
@@ -245,8 +250,17 @@ impl Table<'_> {
             every_score: names.into_iter().filter_map(|name| mean(name)).collect(),
             unscored: part.probes.len() - part.scored.len(),
             against_baseline: against(self.best_baseline(row, part.group)),
+            against_each: self.baselines(row).into_iter().filter_map(|other| against(Some(other))).collect(),
             against_first_variant: against(self.first_variant(row)),
         })
+    }
+
+    /// The baselines that fast weights are compared with one by one.
+    fn baselines(&self, row: usize) -> Vec<usize> {
+        let strategy = &self.strategies[row];
+        let is_one = |other: &Strategy| BASELINES.contains(&other.memory) && other.variant == strategy.variant;
+        let all = (0..self.strategies.len()).filter(|other| is_one(&self.strategies[*other]));
+        if BASELINES.contains(&strategy.memory) { Vec::new() } else { all.collect() }
     }
 
     fn part(&self, row: usize, group: &str) -> Option<&Part<'_>> {

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 use tmem_core::card::Card;
 
+use super::CANONICAL_CATEGORY;
 use crate::bench::BenchError;
 use crate::bench::read::Records;
 use crate::bench::sample::Sample;
@@ -65,7 +66,7 @@ impl GoldFile {
             let canonical = probe.id.strip_prefix(CANONICAL);
             if let Some((of, keys)) = self.questions.get(canonical.unwrap_or(&probe.id)) {
                 if canonical.is_some() {
-                    probe.category = format!("canonical {}", probe.category);
+                    probe.category = format!("{CANONICAL_CATEGORY}{}", probe.category);
                 }
                 conversation = Some(*of);
                 probe.keys.clone_from(keys);
