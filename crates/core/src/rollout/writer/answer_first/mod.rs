@@ -10,7 +10,7 @@
 //! 3. Questions of 2 must bring the span back when they are asked about the turn (round trip).
 //!
 //! A turn that reports what named people said (`Ann said, "I live in Ghent."`) goes the same way by its quoted text, and
-//! what is found is put into the third person ([`speaker`]).
+//! what is found is put into the third person.
 
 mod pattern;
 mod rules;

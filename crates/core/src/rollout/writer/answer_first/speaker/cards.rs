@@ -5,8 +5,9 @@ use super::super::rules::{Found, loose_spans, rule_cards, subject_card};
 use super::super::text::sentences;
 use super::Speech;
 use super::conjugation::is_irregular_past;
-use super::third_person::{addresses, question as question_about, statement};
-use super::when::{is_past, when_cards};
+use super::third_person::{addresses, clause, question as question_about, statement};
+use super::when::{is_past, said_on, when_cards};
+use super::whole;
 
 /// Longest sentence in bytes that an answer quotes.
 const MAX_QUOTE: usize = 300;
@@ -27,10 +28,18 @@ pattern!(
     PHOTO,
     r"^(?:an? |the )(?:\w+ ){0,2}?(photo|photograph|photography|picture|pic|image|drawing|painting|screenshot|video)\b"
 );
+// What is left of "won't" and "I've" where a rule takes the apostrophe for a word's end.
+pattern!(FRAGMENT, r"(?i) (?:t|s|d|m|re|ve|ll)\b(?!['’])");
+pattern!(NO_RELATION, r"(?i)\b(?:next|last|this|on|at)['’]s name\?$");
+pattern!(OF_SPEAKER, r"\b(?:me|my|us|our)\b");
+pattern!(
+    IS_PREDICATE,
+    r"^Wh(?:at|o) (?:(?:is|was|has|had) (?!such\b|just\b|almost\b)|(?!is\b|was\b)[a-z]+s (?:me|us|my|our) (?!together\b)\S+|[a-z]+(?:ed|ave|ade|ook|roke|eft) (?:me|us|my|our) )(?!.*\b(?:is|are|was|can)\b).*\?$"
+);
 pattern!(OPEN_SPAN, r"(?i)(?:^| )(?:of|the|a|an|my|our|to|for)$");
 pattern!(
     VAGUE_SPAN,
-    r"(?i)^(?:it|that|this|them|something|anything|everything|stuff|things?|lots?|a lot|some|more|much|one|same|so|what|how|all|fun|great|good|nothing|someone|people|way|time|part|bit|kind|couple|bunch|few|tons?|back|forward|ready|sure|able|excited|glad|happy)(?: .*)?$"
+    r"(?i)^(?:it|that|this|them|something|anything|everything|stuff|things?|lots?|a lot|some|more|much|one|same|so|what|how|all|fun|great|good|nothing|someone|people|way|time|part|bit|kind|couple|bunch|few|tons?|back|forward|ready|sure|able|excited|glad|happy|open|closed|here|there|almost|everything|mix|these|those|really|another)(?: .*)?$"
 );
 
 /// A span of what somebody said whose question the model writes.
@@ -64,9 +73,10 @@ pub(in crate::rollout::writer::answer_first) fn cards(
     };
     let mut found = when_cards(&text, speech);
     for card in rule_cards(&text) {
-        if let Some(card) = turned(card, speech, &text)
+        if !of_people(&card.span)
+            && let Some(card) = turned(card, speech, &text)
             && found.iter().all(|f| !f.question.eq_ignore_ascii_case(&card.question))
-            && !(card.question.starts_with("When ") && found.iter().any(|f| f.span == card.span))
+            && !(card.question.starts_with("When ") && found.iter().any(|f| f.span.contains(&card.span)))
         {
             found.push(card);
         }
@@ -74,7 +84,9 @@ pub(in crate::rollout::writer::answer_first) fn cards(
     let mut loose = Vec::new();
     if found.is_empty() {
         found.extend(
-            subject_card(&text).filter(|card| !of_people(&card.span)).and_then(|card| turned(card, speech, &text)),
+            subject_card(&text)
+                .filter(|card| !of_people(&card.span) && is_subject(card))
+                .and_then(|card| turned(card, speech, &text)),
         );
     }
     if found.is_empty() {
@@ -83,6 +95,15 @@ pub(in crate::rollout::writer::answer_first) fn cards(
     }
     found.extend(photo(speech));
     (found, loose)
+}
+
+/// Whether the first words of a sentence are what its verb speaks of, and that is something of the speaker's. "Taking risks
+/// is scary" and "Stay motivated" look like "Ann is scary" to a rule that knows no verbs.
+fn is_subject(card: &Found) -> bool {
+    let single = !card.span.contains(' ');
+    !card.span.contains(['\'', '’'])
+        && OF_SPEAKER.is_match(&card.question)
+        && (!single || IS_PREDICATE.is_match(&card.question))
 }
 
 fn is_about(word: &str, name: &str) -> bool {
@@ -116,9 +137,22 @@ fn turned(card: Found, speech: &Speech, text: &str) -> Option<Found> {
         return None;
     }
     let sentence = sentences(text).into_iter().find(|s| s.contains(&span)).unwrap_or_default();
+    if asked.contains(" and ") || answer.contains(" -") || FRAGMENT.is_match(&answer) || NO_RELATION.is_match(&asked) {
+        return None;
+    }
     let past = is_past(sentence);
+    let (asked, told, wordings) = if answer.starts_with("You ") {
+        let action = whole::action(sentence, &span)?;
+        let told = clause(&action, name, past).map(|(_, told)| format!("{told}{}.", said_on(&told, speech)));
+        (whole::asked_of(&asked, &action)?, told, wordings.iter().map(|w| whole::to_do(w, &action)).collect())
+    } else {
+        (asked, statement(&answer, name, past), wordings)
+    };
     let question = question_about(&asked, name, sentence, past)?;
-    let answer = statement(&answer, name, past).or_else(|| quote(speech, &span)).unwrap_or_else(|| span.clone());
+    if whole::lacks_object(&question) {
+        return None;
+    }
+    let answer = told.or_else(|| quote(speech, &span)).unwrap_or_else(|| span.clone());
     let wordings: Vec<String> = wordings.iter().filter_map(|w| question_about(w, name, sentence, past)).collect();
     Some(Found::new(question, answer, &span, wordings))
 }

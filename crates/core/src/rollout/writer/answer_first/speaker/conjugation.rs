@@ -97,9 +97,10 @@ const NO_FINITE: [&str; 22] = [
 ];
 
 /// Spellings that the rules of [`base_of`] would miss: stems whose base ends in "e", and those whose base does not.
-const WITH_E: [&str; 22] = [
+const WITH_E: [&str; 25] = [
     "creat", "tast", "wast", "past", "invit", "unit", "excit", "ignit", "recit", "complet", "compet", "delet",
-    "welcom", "chang", "arrang", "exchang", "challeng", "aveng", "explor", "restor", "ignor", "ador",
+    "welcom", "requir", "acquir", "inquir", "chang", "arrang", "exchang", "challeng", "aveng", "explor", "restor",
+    "ignor", "ador",
 ];
 const WITHOUT_E: [&str; 15] = [
     "focus", "bias", "pilot", "pivot", "debut", "vomit", "limit", "visit", "edit", "benefit", "exhibit", "develop",
@@ -249,11 +250,17 @@ fn restores_e(stem: &str) -> bool {
     if syllables == 1 {
         return true;
     }
-    match (before, last) {
-        ('a' | 'i' | 'u' | 'o', 'd') | ('a' | 'u' | 'o', 't') | ('a' | 'i' | 'u', 'r') => true,
-        ('a' | 'i', 'g') | ('i', 'n') | ('u', 'm') | ('a', 'p' | 'k') | ('i' | 'u', 'l') => true,
-        _ => false,
-    }
+    matches!(
+        (before, last),
+        ('a' | 'i' | 'u' | 'o', 'd')
+            | ('a' | 'u' | 'o', 't')
+            | ('a' | 'i' | 'u', 'r')
+            | ('a' | 'i', 'g')
+            | ('i', 'n')
+            | ('u', 'm')
+            | ('a', 'p' | 'k')
+            | ('i' | 'u', 'l')
+    )
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod conjugation;
 mod tests;
 mod third_person;
 mod when;
+mod whole;
 
 pub(super) use self::cards::{Quoted, cards, quoted_card, quoted_question};
 pub(in crate::rollout::writer) use self::conjugation::third_word;
@@ -95,7 +96,7 @@ fn speech(name: String, text: &str, date: Option<String>) -> Option<Speech> {
         (said, None)
     } else if let Some(captures) = PAIR_SHARED.captures(text) {
         (group(&captures, 1), Some(group(&captures, 2).trim().to_owned()))
-    } else if text.matches('"').count() % 2 == 0 {
+    } else if text.matches('"').count().is_multiple_of(2) {
         // The first part of a turn that was fed in parts: its end is elsewhere.
         (text, None)
     } else {

@@ -107,7 +107,7 @@ fn what_the_rules_find_is_about_the_speaker() {
         r#"Ann said, "We baked sourdough bread with my brother Tom.""#,
         &[
             ("What is Ann's brother's name?", "Ann's brother's name is Tom."),
-            ("What did Ann bake?", "Ann baked sourdough bread."),
+            ("What did Ann bake?", "Ann baked sourdough bread with their brother Tom."),
         ],
     );
     assert_written(r#"Ann said, "I don't eat meat.""#, &[("What doesn't Ann eat?", "Ann doesn't eat meat.")]);
@@ -142,8 +142,8 @@ fn what_is_said_to_the_other_speaker_is_no_card() {
 #[test]
 fn what_cannot_be_put_for_certain_is_quoted() {
     assert_written(
-        r#"Ann said, "I cut fresh lavender. Bye!""#,
-        &[("What does Ann cut?", "Ann said: \"I cut fresh lavender.\"")],
+        r#"Ann said, "Oh no. The old Skoda left me on the road! Bye.""#,
+        &[("What left Ann on the road?", "Ann said: \"The old Skoda left me on the road!\"")],
     );
 }
 
@@ -154,15 +154,18 @@ fn points_in_time_count_from_the_day_they_were_said() {
         &dated("Wow! I adopted a dog yesterday."),
         &[
             ("When did Ann adopt a dog?", "Ann adopted a dog yesterday (said on 8 May, 2023)."),
-            ("What did Ann adopt?", "Ann adopted a dog."),
+            ("What did Ann adopt?", "Ann adopted a dog yesterday (said on 8 May, 2023)."),
         ],
     );
     assert_written(
         &dated("Went to a folk concert with my sister last week!"),
-        &[(
-            "When did Ann go to a folk concert with their sister?",
-            "Ann went to a folk concert with their sister last week (said on 8 May, 2023).",
-        )],
+        &[
+            (
+                "When did Ann go to a folk concert with their sister?",
+                "Ann went to a folk concert with their sister last week (said on 8 May, 2023).",
+            ),
+            ("What did Ann go to?", "Ann went to a folk concert with their sister last week (said on 8 May, 2023)."),
+        ],
     );
     assert_written(
         &dated("Next month we're flying to Oslo"),
@@ -170,7 +173,10 @@ fn points_in_time_count_from_the_day_they_were_said() {
     );
     assert_written(
         "Ann said, \"I quit my job two days ago, it was time.\"",
-        &[("When did Ann quit their job?", "Ann quit their job two days ago.")],
+        &[
+            ("When did Ann quit their job?", "Ann quit their job two days ago."),
+            ("What did Ann quit?", "Ann quit their job two days ago."),
+        ],
     );
 }
 

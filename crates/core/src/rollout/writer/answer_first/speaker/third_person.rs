@@ -87,7 +87,11 @@ fn predicate(mut words: VecDeque<String>, past: bool) -> Option<Predicate> {
     loop {
         let word = words.pop_front()?;
         let low = plain(&word);
-        if is_adverb(&low) && core(&word) == word {
+        if is_adverb(&low) {
+            // Nothing but an adverb stands there.
+            if core(&word) != word {
+                return None;
+            }
             adverbs.push(word);
             continue;
         }

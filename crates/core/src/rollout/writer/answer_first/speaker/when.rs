@@ -29,7 +29,7 @@ macro_rules! relative {
 pattern!(RELATIVE, r"(?i)\b", relative!(), r"\b");
 pattern!(
     AFTER,
-    r"^(?:I|[Ww]e)((?:['’](?:m|re|ve|ll))?) (.{3,120}?),? (?:(?:just|only|on|for|from) )?((?i:",
+    r"^(?:I|[Ww]e)((?:['’](?:m|re|ve|ll))?) (.{3,120}?),? (?:(?:just|only|on|for|from) )?((?:(?:about|almost|around|over|nearly) )?(?i:",
     relative!(),
     r"))\b(.*)$"
 );
@@ -40,11 +40,24 @@ pattern!(
     OPEN_END,
     r"(?i)\b(?:a|an|the|my|our|of|to|for|with|from|in|at|on|by|and|or|was|is|am|were|that|than|since|until|till|every|each|it)$"
 );
+// States and second predicates have another point in time than the one behind them.
+pattern!(
+    WRONG_TENSE,
+    r"^am (?!(?:\w+ly |just |also |still )*\w+ing\b)|\bremembering\b|\band (?:had|was|were|am|have|got|went|it)\b"
+);
 pattern!(SHORT_OBJECT, r"^\S+(?: (?:it|that|this|them|so|here|there))?$");
 
 /// Whether a sentence tells of the past for certain.
 pub(super) fn is_past(sentence: &str) -> bool {
     PAST.is_match(sentence)
+}
+
+/// Behind an answer whose point in time counts from the day it was said on, that day.
+pub(super) fn said_on(told: &str, speech: &Speech) -> String {
+    match &speech.date {
+        Some(date) if RELATIVE.is_match(told) => format!(" (said on {date})"),
+        _ => String::new(),
+    }
 }
 
 /// The cards of all sentences with a relative point in time.
@@ -94,6 +107,11 @@ fn of_parts(verb: &str, action: &str, span: &str, speech: &Speech) -> Option<Fou
         _ => return None,
     };
     let low = span.to_lowercase();
+    if WRONG_TENSE.is_match(&format!("{verb}{action}"))
+        || (verb == "will " || action.starts_with("will ")) && is_past(&low)
+    {
+        return None;
+    }
     let name = &speech.name;
     let (asked, told) = clause(&format!("{verb}{action}"), name, is_past(&low))?;
     let question = format!("When {asked}?");
@@ -109,14 +127,14 @@ fn of_parts(verb: &str, action: &str, span: &str, speech: &Speech) -> Option<Fou
     } else {
         span.to_owned()
     };
-    let said_on = speech.date.as_ref().map(|date| format!(" (said on {date})")).unwrap_or_default();
-    Some(Found::new(question, format!("{told} {at}{said_on}."), span, wordings))
+    let said_on = said_on(span, speech);
+    Some(Found::new(question, format!("{plainly} {at}{said_on}."), span, wordings))
 }
 
 /// Without the adverbs that a question does better without.
 fn told_plainly(told: &str) -> String {
     told.split(' ')
-        .filter(|word| !["just", "also", "finally", "actually", "recently", "already"].contains(word))
+        .filter(|word| !["just", "also", "even", "finally", "actually", "recently", "already"].contains(word))
         .collect::<Vec<_>>()
         .join(" ")
 }
