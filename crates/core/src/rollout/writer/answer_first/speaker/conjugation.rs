@@ -153,6 +153,12 @@ pub(super) fn finite(word: &str, next: &str, past: bool) -> Option<Finite> {
     if let Some(base) = FORMS.past.get(low.as_str()) {
         return found(&low, base, Kind::Past);
     }
+    if let Some((prefix, base)) = ["re", "over", "out", "mis", "un"]
+        .iter()
+        .find_map(|prefix| FORMS.past.get(low.strip_prefix(prefix)?).map(|base| (prefix, base)))
+    {
+        return found(&low, &format!("{prefix}{base}"), Kind::Past);
+    }
     if FORMS.ambiguous.contains(&low.as_str()) {
         return past.then(|| Finite { third: low.clone(), base: low, kind: Kind::Past });
     }
@@ -313,6 +319,7 @@ mod tests {
             ("have", "been", "has have Auxiliary"),
             ("have", "a", "has have Present"),
             ("had", "a", "had have Past"),
+            ("retook", "a", "retook retake Past"),
             ("don't", "eat", "doesn't don't Auxiliary"),
             ("need", "a", "needs need Present"),
             ("run", "a", "runs run Present"),

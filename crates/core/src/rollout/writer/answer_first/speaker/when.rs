@@ -114,6 +114,10 @@ fn of_parts(verb: &str, action: &str, span: &str, speech: &Speech) -> Option<Fou
     }
     let name = &speech.name;
     let (asked, told) = clause(&format!("{verb}{action}"), name, is_past(&low))?;
+    // "Last week" beside a present form: a past form that is not known as one.
+    if asked.starts_with("does ") && is_past(&low) {
+        return None;
+    }
     let question = format!("When {asked}?");
     let plainly = told_plainly(&told);
     let wordings = [
