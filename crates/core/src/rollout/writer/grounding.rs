@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::answer_first::speaker::{Reader, third_word};
 use super::{Draft, DropReason, Dropped};
 use crate::card::Card;
 use crate::retrieval::{content_words, words};
@@ -15,20 +16,52 @@ pub(crate) fn contains_words(haystack: &[String], needle: &[String]) -> bool {
     !needle.is_empty() && haystack.windows(needle.len()).any(|w| w == needle)
 }
 
+/// What a turn supports an answer with.
+struct Heard {
+    index: usize,
+    said: Vec<String>,
+    /// Of a turn that reports what named people said: the verbs of "I" as they stand behind a name, and the day it was said
+    /// on, which may stand before an earlier turn.
+    reported: HashSet<String>,
+}
+
+/// Turns as they are heard in order.
+fn heard(turns: &[Turn]) -> Vec<Heard> {
+    let mut reader = Reader::default();
+    let hear = |turn: &Turn| {
+        let said = words(&turn.user);
+        let speeches = reader.read(&turn.user);
+        let mut reported = HashSet::new();
+        if !speeches.is_empty() {
+            reported.extend(said.iter().map(|word| third_word(word)));
+            reported.extend(speeches.iter().filter_map(|speech| speech.date.as_deref()).flat_map(words));
+        }
+        Heard { index: turn.index, said, reported }
+    };
+    turns.iter().map(hear).collect()
+}
+
 /// The turn that supports an answer: the answer stands in what the person said, word for word, or all its content
 /// words that the question does not already have do. Of several the one that shares most words with the question
 /// counts, of equal ones the latest.
+///
+/// An answer about a named speaker tells of them in the third person ("Ann lives in Ghent"), which their own words
+/// support ("I live in Ghent"), and may say on which day they said it, where the context tells that.
 pub fn source(question: &str, answer: &str, turns: &[Turn]) -> Option<usize> {
+    supporting(question, answer, &heard(turns))
+}
+
+fn supporting<'a>(question: &str, answer: &str, turns: impl IntoIterator<Item = &'a Heard>) -> Option<usize> {
     let asked: HashSet<String> = words(question).into_iter().collect();
     let whole = words(answer);
     let new: Vec<String> = content_words(answer).into_iter().filter(|w| !asked.contains(w)).collect();
     turns
-        .iter()
-        .filter_map(|turn| {
-            let said = words(&turn.user);
-            let supported = contains_words(&said, &whole) || (!new.is_empty() && new.iter().all(|w| said.contains(w)));
+        .into_iter()
+        .filter_map(|Heard { index, said, reported }| {
+            let stands = |word: &String| said.contains(word) || reported.contains(word);
+            let supported = contains_words(said, &whole) || (!new.is_empty() && new.iter().all(stands));
             let shared = said.iter().filter(|w| asked.contains(*w)).count();
-            supported.then_some((shared, turn.index))
+            supported.then_some((shared, *index))
         })
         .max()
         .map(|(_, index)| index)
@@ -77,14 +110,12 @@ pub struct Reviewed {
 /// Keeps drafts that are grounded in `turns`, new against `known` and each other, up to `max_cards`.
 pub fn review(drafts: Vec<Draft>, turns: &[Turn], known: &[Card], max_cards: usize) -> Reviewed {
     let mut said: Vec<Said> = known.iter().map(|c| Said::new(&c.question, &c.answer)).collect();
+    let heard = heard(turns);
     let mut reviewed = Reviewed::default();
     for mut draft in drafts {
         let found = match draft.source_turn {
-            Some(index) => turns
-                .iter()
-                .position(|t| t.index == index)
-                .and_then(|at| source(&draft.question, &draft.answer, &turns[at..=at])),
-            None => source(&draft.question, &draft.answer, turns),
+            Some(index) => supporting(&draft.question, &draft.answer, heard.iter().find(|turn| turn.index == index)),
+            None => supporting(&draft.question, &draft.answer, &heard),
         };
         let this = Said::new(&draft.question, &draft.answer);
         let reason = if found.is_none() {

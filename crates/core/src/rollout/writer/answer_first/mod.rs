@@ -8,9 +8,13 @@
 //!    Where it writes none that fits (a model of 135 million weights hardly ever does), the most probable of a few
 //!    templates takes its place.
 //! 3. Questions of 2 must bring the span back when they are asked about the turn (round trip).
+//!
+//! A turn that reports what named people said (`Ann said, "I live in Ghent."`) goes the same way by its quoted text, and
+//! what is found is put into the third person.
 
 mod pattern;
 mod rules;
+pub(super) mod speaker;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -18,6 +22,7 @@ mod verbs;
 
 use self::pattern::is_function_word;
 use self::rules::{Found, core_of, is_time, loose_spans, rule_cards, subject_card};
+use self::speaker::{Quoted, Reader, quoted_card, quoted_question};
 use self::text::{second_person, sentences};
 use super::{Draft, DropReason, Dropped, Writer, WriterInput, WriterOutput, sample};
 use crate::abort::Abort;
@@ -77,6 +82,35 @@ struct Loose {
     turn: usize,
     text: String,
     span: String,
+    /// Who said the text, where that is not the user.
+    quoted: Option<Quoted>,
+}
+
+impl Loose {
+    /// A question of the first person, about whoever said the text; nothing where that cannot be put for certain.
+    fn asked(&self, question: &str) -> Option<String> {
+        match &self.quoted {
+            Some(quoted) => quoted_question(question, quoted),
+            None => Some(question.to_owned()),
+        }
+    }
+
+    /// The text as somebody tells it to the model.
+    fn told(&self) -> String {
+        match &self.quoted {
+            Some(quoted) => format!("{} said, \"{}\"", quoted.name, self.text),
+            None => self.text.clone(),
+        }
+    }
+
+    /// The sentence that has the span, as the answer to a question.
+    fn answer(&self) -> String {
+        if let Some(quoted) = &self.quoted {
+            return quoted_card(&self.span, quoted);
+        }
+        let said = sentences(&self.text).into_iter().find(|s| s.contains(&self.span)).unwrap_or(&self.text);
+        format!("{}.", second_person(said))
+    }
 }
 
 impl Writer for AnswerFirst {
@@ -90,7 +124,26 @@ impl Writer for AnswerFirst {
         let mut output = WriterOutput::default();
         let mut cards: Vec<(usize, Found)> = Vec::new();
         let mut loose = Vec::new();
-        for turn in input.turns {
+        let mut reader = Reader::default();
+        let speeches: Vec<_> = input.turns.iter().map(|turn| reader.read(&turn.user)).collect();
+        let mut speakers: Vec<String> = speeches.iter().flatten().map(|speech| speech.name.clone()).collect();
+        speakers.sort_unstable();
+        speakers.dedup();
+        for (turn, speeches) in input.turns.iter().zip(&speeches) {
+            for speech in speeches {
+                let (found, spans) = speaker::cards(speech, &speakers);
+                cards.extend(found.into_iter().map(|card| (turn.index, card)));
+                let quoted = Quoted { name: speech.name.clone(), text: speech.text.clone() };
+                loose.extend(spans.into_iter().map(|span| Loose {
+                    turn: turn.index,
+                    text: speech.text.clone(),
+                    span,
+                    quoted: Some(quoted.clone()),
+                }));
+            }
+            if !speeches.is_empty() {
+                continue;
+            }
             let text = squeeze(&turn.user);
             let mut found = rule_cards(&text);
             if found.is_empty() {
@@ -98,7 +151,12 @@ impl Writer for AnswerFirst {
             }
             if found.is_empty() {
                 let spans = loose_spans(&text, &found);
-                loose.extend(spans.into_iter().map(|span| Loose { turn: turn.index, text: text.clone(), span }));
+                loose.extend(spans.into_iter().map(|span| Loose {
+                    turn: turn.index,
+                    text: text.clone(),
+                    span,
+                    quoted: None,
+                }));
             }
             cards.extend(found.into_iter().map(|card| (turn.index, card)));
         }
@@ -137,13 +195,19 @@ impl AnswerFirst {
         let mut questions = Vec::with_capacity(loose.len());
         for (span, generation) in loose.into_iter().zip(generations) {
             let written = generation.text.trim().to_owned();
-            let question =
-                if fits(&written, &span.span, &span.text) { written } else { best_template(policy, &span).await? };
+            let written = fits(&written, &span.span, &span.text).then(|| span.asked(&written)).flatten();
+            let question = match written {
+                Some(question) => question,
+                None => {
+                    let template = best_template(policy, &span).await?;
+                    span.asked(&template).unwrap_or(template)
+                }
+            };
             questions.push((span, question));
         }
         let round_trip = |(span, question): &(Loose, String)| {
             let messages =
-                vec![Message::user(span.text.as_str()), Message::assistant("Noted!"), Message::user(question.as_str())];
+                vec![Message::user(span.told()), Message::assistant("Noted!"), Message::user(question.as_str())];
             request(messages, "", ROUND_TRIP_TOKENS)
         };
         let requests: Vec<_> = questions.iter().map(round_trip).collect();
@@ -156,8 +220,7 @@ impl AnswerFirst {
                 output.dropped.push(Dropped::new(DropReason::NotAnswered, &format!("{question} {}", span.span)));
                 continue;
             }
-            let said = sentences(&span.text).into_iter().find(|s| s.contains(&span.span)).unwrap_or(&span.text);
-            let answer = format!("{}.", second_person(said));
+            let answer = span.answer();
             let wordings = reworded(&question);
             cards.push((span.turn, Found::new(question, answer, &span.span, wordings)));
         }
