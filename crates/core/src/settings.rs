@@ -232,7 +232,7 @@ impl Settings {
     pub fn paper() -> Self {
         let mut settings = Self::small();
         settings.rollout.budget = 4096;
-        settings.rollout.context_tokens = 8192;
+        settings.rollout.context_tokens = 5120;
         settings.rollout.writer = WriterKind::Json;
         settings.rollout.wordings = 0;
         settings.rollout.question_aware = true;

@@ -47,6 +47,8 @@ pub(crate) fn SettingsDrawer() -> impl IntoView {
                     <legend>"Conversation"</legend>
                     <Number draft label="Context budget, tokens" min=64.0 max=8192.0 step="1"
                         get=|s| s.rollout.budget as f64 set=|s, v| s.rollout.budget = v as usize name="budget" />
+                    <Number draft label="Longest prompt, tokens" min=64.0 max=8192.0 step="1"
+                        get=|s| s.rollout.context_tokens as f64 set=|s, v| s.rollout.context_tokens = v as usize name="context-tokens" />
                     <Number draft label="Longest answer, tokens" min=1.0 max=1024.0 step="1"
                         get=|s| s.rollout.answer_tokens as f64 set=|s, v| s.rollout.answer_tokens = v as usize name="answer-tokens" />
                     <Number draft label="Temperature (0 is greedy)" min=0.0 max=2.0 step="any"
@@ -67,88 +69,98 @@ pub(crate) fn SettingsDrawer() -> impl IntoView {
                         ]
                         get=|s| memory_name(s.rollout.memory)
                         set=|s, v| s.rollout.memory = memory_kind(v) />
-                    <Choice draft label="Text kept beside the flashcards" name="text-channel"
-                        options=&[("retrieval", "Turns that fit the question"), ("summary", "One summary")]
-                        get=|s| match s.rollout.text_channel { TextChannel::Summary => "summary", TextChannel::Retrieval => "retrieval" }
-                        set=|s, v| s.rollout.text_channel = if v == "summary" { TextChannel::Summary } else { TextChannel::Retrieval } />
-                    <Number draft label="Longest summary, tokens" min=16.0 max=2048.0 step="1"
-                        get=|s| s.rollout.summary_tokens as f64 set=|s, v| s.rollout.summary_tokens = v as usize name="summary-tokens" />
-                    <Number draft label="Most turns brought back" min=1.0 max=64.0 step="1"
-                        get=|s| s.rollout.retrieval_turns as f64 set=|s, v| s.rollout.retrieval_turns = v as usize name="retrieval-turns" />
-                    <Number draft label="Room for turns brought back, tokens" min=16.0 max=4096.0 step="1"
-                        get=|s| s.rollout.retrieval_tokens as f64 set=|s, v| s.rollout.retrieval_tokens = v as usize name="retrieval-tokens" />
-                    <label class="check">
-                        <input
-                            type="checkbox"
-                            data-testid="set-notes"
-                            prop:checked=move || draft.with(|s| s.rollout.notes)
-                            on:change=move |event| draft.update(|s| s.rollout.notes = event_target_checked(&event))
-                        />
-                        "Notes: the model describes each turn that is kept"
-                    </label>
+                    <Show when=move || draft.with(|s| s.rollout.memory == MemoryKind::TmemText)>
+                        <Choice draft label="Text kept beside the flashcards" name="text-channel"
+                            options=&[("retrieval", "Turns that fit the question"), ("summary", "One summary")]
+                            get=|s| match s.rollout.text_channel { TextChannel::Summary => "summary", TextChannel::Retrieval => "retrieval" }
+                            set=|s, v| s.rollout.text_channel = if v == "summary" { TextChannel::Summary } else { TextChannel::Retrieval } />
+                    </Show>
+                    <Show when=move || draft.with(|s| keeps_text(s, TextChannel::Summary))>
+                        <Number draft label="Longest summary, tokens" min=16.0 max=2048.0 step="1"
+                            get=|s| s.rollout.summary_tokens as f64 set=|s, v| s.rollout.summary_tokens = v as usize name="summary-tokens" />
+                    </Show>
+                    <Show when=move || draft.with(|s| keeps_text(s, TextChannel::Retrieval))>
+                        <Number draft label="Most turns brought back" min=1.0 max=64.0 step="1"
+                            get=|s| s.rollout.retrieval_turns as f64 set=|s, v| s.rollout.retrieval_turns = v as usize name="retrieval-turns" />
+                        <Number draft label="Room for turns brought back, tokens" min=16.0 max=4096.0 step="1"
+                            get=|s| s.rollout.retrieval_tokens as f64 set=|s, v| s.rollout.retrieval_tokens = v as usize name="retrieval-tokens" />
+                        <label class="check">
+                            <input
+                                type="checkbox"
+                                data-testid="set-notes"
+                                prop:checked=move || draft.with(|s| s.rollout.notes)
+                                on:change=move |event| draft.update(|s| s.rollout.notes = event_target_checked(&event))
+                            />
+                            "Notes: the model describes each turn that is kept"
+                        </label>
+                    </Show>
                     <p class="hint">"Another memory begins without text. Flashcards stay; the fast weights learn them anew, or go back to zero."</p>
                 </fieldset>
-                <fieldset>
-                    <legend>"Writing cards"</legend>
-                    <Choice draft label="Writer" name="writer"
-                        options=&[
-                            ("answer_first", "Answer first (small models)"), ("json", "JSON (the paper)"),
-                            ("raw_text", "The turns themselves"), ("summary", "A summary"),
-                        ]
-                        get=|s| match s.rollout.writer {
-                            WriterKind::Json => "json",
-                            WriterKind::AnswerFirst => "answer_first",
-                            WriterKind::RawText => "raw_text",
-                            WriterKind::Summary => "summary",
-                        }
-                        set=|s, v| s.rollout.writer = match v {
-                            "json" => WriterKind::Json,
-                            "raw_text" => WriterKind::RawText,
-                            "summary" => WriterKind::Summary,
-                            _ => WriterKind::AnswerFirst,
-                        } />
-                    <Number draft label="Most cards of one write" min=1.0 max=256.0 step="1"
-                        get=|s| s.rollout.max_cards as f64 set=|s, v| s.rollout.max_cards = v as usize name="max-cards" />
-                    <Number draft label="Further wordings of each question" min=0.0 max=8.0 step="1"
-                        get=|s| s.rollout.wordings as f64 set=|s, v| s.rollout.wordings = v as usize name="wordings" />
-                </fieldset>
-                <fieldset>
-                    <legend>"Fast weights"</legend>
-                    <Number draft label="Training steps of one write (0: passes over the cards)" min=0.0 max=1000.0 step="1"
-                        get=|s| s.fast.steps as f64 set=|s, v| s.fast.steps = v as usize name="steps" />
-                    <Number draft label="Adapted layers, counted from the last" min=1.0 max=256.0 step="1"
-                        get=|s| s.fast.layers as f64 set=|s, v| s.fast.layers = v as usize name="layers" />
-                    <Number draft label="Rank" min=1.0 max=64.0 step="1"
-                        get=|s| s.fast.rank as f64 set=|s, v| s.fast.rank = v as usize name="rank" />
-                    <Choice draft label="A from" name="init"
-                        options=&[("svd", "SVD, scaled"), ("plain_v", "SVD, unscaled"), ("random", "Random")]
-                        get=|s| match s.fast.init { Init::Svd => "svd", Init::PlainV => "plain_v", Init::Random => "random" }
-                        set=|s, v| s.fast.init = match v { "plain_v" => Init::PlainV, "random" => Init::Random, _ => Init::Svd } />
-                    <Choice draft label="Optimizer" name="optimizer"
-                        options=&[("adamw", "AdamW"), ("sgd", "SGD")]
-                        get=|s| match s.fast.optimizer { OptimizerKind::Sgd => "sgd", OptimizerKind::Adamw => "adamw" }
-                        set=|s, v| s.fast.optimizer = if v == "sgd" { OptimizerKind::Sgd } else { OptimizerKind::Adamw } />
-                    <Number draft label="Pairs of question and answer in one training step" min=1.0 max=64.0 step="1"
-                        get=|s| s.fast.batch as f64 set=|s, v| s.fast.batch = v as usize name="batch" />
-                    <Number draft label="Learning rate" min=0.0 max=1.0 step="any"
-                        get=|s| s.fast.learning_rate.into() set=|s, v| s.fast.learning_rate = v as f32 name="learning-rate" />
-                    <Number draft label="Weight of the KL anchor (0: none)" min=0.0 max=100.0 step="any"
-                        get=|s| s.fast.kl_weight.into() set=|s, v| s.fast.kl_weight = v as f32 name="kl-weight" />
-                    <Number draft label="Replay of earlier cards (share of the new ones)" min=0.0 max=10.0 step="any"
-                        get=|s| s.fast.replay.into() set=|s, v| s.fast.replay = v as f32 name="replay" />
-                    <Number draft label="Trust region, ‖ΔW‖ / ‖W‖ (0: none)" min=0.0 max=10.0 step="any"
-                        get=|s| s.fast.trust_region.into() set=|s, v| s.fast.trust_region = v as f32 name="trust-region" />
-                    <label class="check">
-                        <input
-                            type="checkbox"
-                            data-testid="set-gate"
-                            prop:checked=move || draft.with(|s| s.fast.gate)
-                            on:change=move |event| draft.update(|s| s.fast.gate = event_target_checked(&event))
-                        />
-                        "Gate: fast weights only near a learned question"
-                    </label>
-                    <p class="hint">"Other layers, rank or start of A mean other fast weights: they begin again at zero."</p>
-                </fieldset>
+                <Show when=move || draft.with(|s| writes_cards(s.rollout.memory))>
+                    <fieldset>
+                        <legend>"Writing cards"</legend>
+                        <Choice draft label="Writer" name="writer"
+                            options=&[
+                                ("answer_first", "Answer first (small models)"), ("json", "JSON (the paper)"),
+                                ("raw_text", "The turns themselves"), ("summary", "A summary"),
+                            ]
+                            get=|s| match s.rollout.writer {
+                                WriterKind::Json => "json",
+                                WriterKind::AnswerFirst => "answer_first",
+                                WriterKind::RawText => "raw_text",
+                                WriterKind::Summary => "summary",
+                            }
+                            set=|s, v| s.rollout.writer = match v {
+                                "json" => WriterKind::Json,
+                                "raw_text" => WriterKind::RawText,
+                                "summary" => WriterKind::Summary,
+                                _ => WriterKind::AnswerFirst,
+                            } />
+                        <Number draft label="Most cards of one write" min=1.0 max=256.0 step="1"
+                            get=|s| s.rollout.max_cards as f64 set=|s, v| s.rollout.max_cards = v as usize name="max-cards" />
+                        <Number draft label="Further wordings of each question" min=0.0 max=8.0 step="1"
+                            get=|s| s.rollout.wordings as f64 set=|s, v| s.rollout.wordings = v as usize name="wordings" />
+                    </fieldset>
+                </Show>
+                <Show when=move || draft.with(|s| writes_cards(s.rollout.memory) && s.rollout.memory != MemoryKind::Cards)>
+                    <fieldset>
+                        <legend>"Fast weights"</legend>
+                        <Number draft label="Training steps of one write (0: passes over the cards)" min=0.0 max=1000.0 step="1"
+                            get=|s| s.fast.steps as f64 set=|s, v| s.fast.steps = v as usize name="steps" />
+                        <Number draft label="Adapted layers, counted from the last" min=1.0 max=256.0 step="1"
+                            get=|s| s.fast.layers as f64 set=|s, v| s.fast.layers = v as usize name="layers" />
+                        <Number draft label="Rank" min=1.0 max=64.0 step="1"
+                            get=|s| s.fast.rank as f64 set=|s, v| s.fast.rank = v as usize name="rank" />
+                        <Choice draft label="A from" name="init"
+                            options=&[("svd", "SVD, scaled"), ("plain_v", "SVD, unscaled"), ("random", "Random")]
+                            get=|s| match s.fast.init { Init::Svd => "svd", Init::PlainV => "plain_v", Init::Random => "random" }
+                            set=|s, v| s.fast.init = match v { "plain_v" => Init::PlainV, "random" => Init::Random, _ => Init::Svd } />
+                        <Choice draft label="Optimizer" name="optimizer"
+                            options=&[("adamw", "AdamW"), ("sgd", "SGD")]
+                            get=|s| match s.fast.optimizer { OptimizerKind::Sgd => "sgd", OptimizerKind::Adamw => "adamw" }
+                            set=|s, v| s.fast.optimizer = if v == "sgd" { OptimizerKind::Sgd } else { OptimizerKind::Adamw } />
+                        <Number draft label="Pairs of question and answer in one training step" min=1.0 max=64.0 step="1"
+                            get=|s| s.fast.batch as f64 set=|s, v| s.fast.batch = v as usize name="batch" />
+                        <Number draft label="Learning rate" min=0.0 max=1.0 step="any"
+                            get=|s| s.fast.learning_rate.into() set=|s, v| s.fast.learning_rate = v as f32 name="learning-rate" />
+                        <Number draft label="Weight of the KL anchor (0: none)" min=0.0 max=100.0 step="any"
+                            get=|s| s.fast.kl_weight.into() set=|s, v| s.fast.kl_weight = v as f32 name="kl-weight" />
+                        <Number draft label="Replay of earlier cards (share of the new ones)" min=0.0 max=10.0 step="any"
+                            get=|s| s.fast.replay.into() set=|s, v| s.fast.replay = v as f32 name="replay" />
+                        <Number draft label="Trust region, ‖ΔW‖ / ‖W‖ (0: none)" min=0.0 max=10.0 step="any"
+                            get=|s| s.fast.trust_region.into() set=|s, v| s.fast.trust_region = v as f32 name="trust-region" />
+                        <label class="check">
+                            <input
+                                type="checkbox"
+                                data-testid="set-gate"
+                                prop:checked=move || draft.with(|s| s.fast.gate)
+                                on:change=move |event| draft.update(|s| s.fast.gate = event_target_checked(&event))
+                            />
+                            "Gate: fast weights only near a learned question"
+                        </label>
+                        <p class="hint">"Other layers, rank or start of A mean other fast weights: they begin again at zero."</p>
+                    </fieldset>
+                </Show>
                 <div class="row">
                     <button class="primary" type="submit" data-testid="settings-save">"Use these"</button>
                     <button type="button" on:click=move |_| close()>"Cancel"</button>
@@ -156,6 +168,20 @@ pub(crate) fn SettingsDrawer() -> impl IntoView {
             </form>
         </dialog>
     }
+}
+
+/// Whether a memory carries this kind of text.
+fn keeps_text(settings: &Settings, channel: TextChannel) -> bool {
+    match settings.rollout.memory {
+        MemoryKind::Summary => channel == TextChannel::Summary,
+        MemoryKind::Retrieval => channel == TextChannel::Retrieval,
+        MemoryKind::TmemText => channel == settings.rollout.text_channel,
+        MemoryKind::None | MemoryKind::Tmem | MemoryKind::Cards => false,
+    }
+}
+
+fn writes_cards(memory: MemoryKind) -> bool {
+    matches!(memory, MemoryKind::Tmem | MemoryKind::TmemText | MemoryKind::Cards)
 }
 
 fn memory_name(kind: MemoryKind) -> &'static str {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tmem_core::settings::{MemoryKind, Settings};
 
 use super::memory_name;
-use crate::bench::{BenchmarkKind, FeedOptions};
+use crate::bench::{BenchmarkKind, Dates, FeedOptions};
 use crate::probe::CardSource;
 use crate::run::record::{Mode, PromptKind, RunRecord};
 
@@ -128,6 +128,11 @@ pub(super) fn command(run: &RunRecord) -> String {
     if run.prompt == PromptKind::Plain {
         line += " --prompt plain";
     }
+    line += match run.feed.dates {
+        Dates::First => "",
+        Dates::Every => " --dates every",
+        Dates::Never => " --dates never",
+    };
     if run.cards == CardSource::Oracle {
         line += " --cards oracle";
     }
