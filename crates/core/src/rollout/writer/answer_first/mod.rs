@@ -12,6 +12,7 @@
 //! A turn that reports what named people said (`Ann said, "I live in Ghent."`) goes the same way by its quoted text, and
 //! what is found is put into the third person.
 
+mod inverted;
 mod pattern;
 mod rules;
 pub(super) mod speaker;
@@ -20,6 +21,7 @@ mod tests;
 mod text;
 mod verbs;
 
+use self::inverted::inverted_cards;
 use self::pattern::is_function_word;
 use self::rules::{Found, core_of, is_time, loose_spans, rule_cards, subject_card};
 use self::speaker::{Quoted, Reader, quoted_card, quoted_question};
@@ -146,6 +148,9 @@ impl Writer for AnswerFirst {
             }
             let text = squeeze(&turn.user);
             let mut found = rule_cards(&text);
+            if found.is_empty() {
+                found = inverted_cards(&text);
+            }
             if found.is_empty() {
                 found.extend(subject_card(&text));
             }

@@ -121,7 +121,7 @@ pub(super) fn rule_cards(turn: &str) -> Vec<Found> {
 }
 
 /// A span is used once and is short.
-fn add(found: &mut Vec<Found>, card: Found) {
+pub(super) fn add(found: &mut Vec<Found>, card: Found) {
     if !card.span.is_empty() && card.span.split_whitespace().count() <= 6 && found.iter().all(|f| f.span != card.span) {
         found.push(card);
     }
@@ -163,7 +163,7 @@ fn names(sentence: &str, found: &mut Vec<Found>) {
     }
 }
 
-fn name_of(relation: &str, name: &str) -> Found {
+pub(super) fn name_of(relation: &str, name: &str) -> Found {
     let wordings = [
         format!("What is my {relation} called?"),
         format!("Who is my {relation}?"),
@@ -296,7 +296,7 @@ fn the_is(sentence: &str, found: &mut Vec<Found>) {
     add(found, Found::new(format!("What is the {thing}?"), format!("The {thing} is {value}."), &value, wordings));
 }
 
-fn possessed(thing: &str, value: &str) -> Found {
+pub(super) fn possessed(thing: &str, value: &str) -> Found {
     let base = PREPOSITION_WITHIN.split(thing)[0];
     let wordings = if base.starts_with("favo") {
         let noun = base.split_once(' ').map_or("thing", |(_, noun)| noun);

@@ -1,6 +1,6 @@
 //! The cards of what a named speaker said.
 
-use super::super::pattern::{group, pattern};
+use super::super::pattern::{group, is_function_word, pattern};
 use super::super::rules::{Found, loose_spans, rule_cards, subject_card};
 use super::super::text::sentences;
 use super::Speech;
@@ -73,7 +73,9 @@ pub(in crate::rollout::writer::answer_first) fn cards(
     };
     let mut found = when_cards(&text, speech);
     for card in rule_cards(&text) {
-        if !of_people(&card.span)
+        // "My word is that" tells nothing.
+        if !card.span.split(' ').all(is_function_word)
+            && !of_people(&card.span)
             && let Some(card) = turned(card, speech, &text)
             && found.iter().all(|f| !f.question.eq_ignore_ascii_case(&card.question))
             && !(card.question.starts_with("When ") && found.iter().any(|f| f.span.contains(&card.span)))
@@ -94,6 +96,9 @@ pub(in crate::rollout::writer::answer_first) fn cards(
         loose.retain(|span| !of_people(span) && !addresses(span));
     }
     found.extend(photo(speech));
+    // A span across what was cut away between two sentences is not what was said.
+    let said = format!("{} {}", speech.text, speech.shared.as_deref().unwrap_or_default()).to_lowercase();
+    found.retain(|card| said.contains(&card.span.to_lowercase()));
     (found, loose)
 }
 
