@@ -97,6 +97,14 @@ impl Report {
         text += &self.comparisons("the best baseline", &rows, |scores| scores.against_baseline.as_slice());
         text += &self.comparisons("each baseline", &rows, |scores| scores.against_each.as_slice());
         text += &self.comparisons("the first variant", &rows, |scores| scores.against_first_variant.as_slice());
+        let mut compared = rows.iter().flat_map(|(_, s)| s.against_baseline.iter().chain(&s.against_first_variant));
+        if compared.any(|comparison| comparison.unit == Unit::Probe) {
+            text += &format!(
+                "\nFewer than {} samples are too few to resample: probes were resampled instead. The interval speaks of other \
+                 questions about the same histories, not of other histories.\n",
+                super::FEWEST_UNITS
+            );
+        }
         text + &self.every_score(&rows)
     }
 
@@ -154,15 +162,7 @@ impl Report {
                 format!("{} {unit}", grouped(comparison.units as u64)),
             ]);
         }
-        let mut text = format!("\nAgainst {with}, paired by probe and seed (bootstrap):\n\n{}", table.text);
-        if compared.iter().any(|(_, comparison)| comparison.unit == Unit::Probe) {
-            text += &format!(
-                "\nFewer than {} samples are too few to resample: probes were resampled instead. The interval speaks of other \
-                 questions about the same histories, not of other histories.\n",
-                super::FEWEST_UNITS
-            );
-        }
-        text
+        format!("\nAgainst {with}, paired by probe and seed (bootstrap):\n\n{}", table.text)
     }
 
     fn every_score(&self, rows: &[(&Row, &GroupScores)]) -> String {
