@@ -30,8 +30,11 @@ fn request(messages: Vec<Message>, weights: Weights) -> GenerateRequest {
     GenerateRequest { messages, max_tokens: 4, weights, ..GenerateRequest::default() }
 }
 
-/// Tokens and the bits of their log-probabilities, and how many tokens were computed for the prompts.
-fn answers(engine: &mut Engine, requests: &[GenerateRequest]) -> (Vec<(Vec<u32>, Vec<u32>)>, u64) {
+/// The tokens of an answer, and the bits of their log-probabilities.
+type Sampled = (Vec<u32>, Vec<u32>);
+
+/// The answers, and how many tokens were computed for the prompts.
+fn answers(engine: &mut Engine, requests: &[GenerateRequest]) -> (Vec<Sampled>, u64) {
     let before = engine.statistics().tokens_computed;
     let given = pollster::block_on(engine.generate(requests, &mut |_, _| {}, &Abort::default())).unwrap();
     let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect();

@@ -1,5 +1,7 @@
 //! The evaluation commands as programs, on the tiny random model: its answers mean nothing, its files do.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a failure is a failed test")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
