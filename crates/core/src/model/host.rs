@@ -145,3 +145,46 @@ impl Parts {
         Ok(std::mem::take(values))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fixture(name: &str) -> Vec<u8> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures");
+        std::fs::read(format!("{folder}/{name}")).unwrap()
+    }
+
+    #[test]
+    fn every_weight_of_a_file_is_there_in_its_shape() {
+        for (name, tied) in [("tiny_a.q4_1.gguf", true), ("tiny_b.f32.gguf", false)] {
+            let file = fixture(name);
+            let HostModel { config, weights, sha256, .. } = HostModel::read(file.as_slice()).unwrap();
+            assert_eq!(sha256, hexadecimal(&Sha256::digest(&file)));
+            assert_eq!((weights.head.is_none(), weights.layers.len()), (tied, config.layers));
+            assert_eq!(weights.embedding.len(), config.vocab * config.hidden);
+            for layer in &weights.layers {
+                assert_eq!((layer.attention_norm.len(), layer.ffn_norm.len()), (config.hidden, config.hidden));
+                for (values, projection) in layer.projections.iter().zip(Projection::ALL) {
+                    let (inputs, outputs) = projection.shape(&config);
+                    assert_eq!(values.len(), inputs * outputs, "{}", projection.name());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_ends_early_or_cannot_be_read_is_refused() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+                Err(std::io::Error::other("the disk is gone"))
+            }
+        }
+        let file = fixture("tiny_a.q4_1.gguf");
+        for length in [0, 100, file.len() - 1] {
+            assert!(matches!(HostModel::read(&file[..length]), Err(LoadError::Gguf(_))), "{length} bytes");
+        }
+        assert!(HostModel::read(Broken).unwrap_err().to_string().contains("the disk is gone"));
+    }
+}

@@ -29,7 +29,7 @@ const HEAD_ROWS: usize = 128;
 enum Trained {
     Nothing,
     Slow(SlowAdapter),
-    All(Weights),
+    All(Box<Weights>),
 }
 
 /// Which of a model's two states is meant.
@@ -67,7 +67,7 @@ impl Model {
     /// Trains a copy of all of θ0.
     #[must_use]
     pub fn with_all_trained(self) -> Self {
-        let trained = Trained::All(self.base.map(|tensor| track(tensor, &self.device)));
+        let trained = Trained::All(Box::new(self.base.map(|tensor| track(tensor, &self.device))));
         Self { trained, ..self }
     }
 
@@ -196,7 +196,7 @@ impl Model {
         let trained = match &self.trained {
             Trained::Nothing => Trained::Nothing,
             Trained::Slow(adapter) => Trained::Slow(adapter.detached()),
-            Trained::All(weights) => Trained::All(weights.map(Tensor::inner)),
+            Trained::All(weights) => Trained::All(Box::new(weights.map(Tensor::inner))),
         };
         Self { trained, ..self.clone() }
     }

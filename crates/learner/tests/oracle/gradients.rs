@@ -132,7 +132,11 @@ impl Case {
 }
 
 /// Loss and gradient by B of the sequences, two or three to a row.
-pub fn learner_gradients(model: &Model, delta: &PeftAdapter, sequences: &[Sequence]) -> (LossSums, Vec<FastGradient>) {
+pub(crate) fn learner_gradients(
+    model: &Model,
+    delta: &PeftAdapter,
+    sequences: &[Sequence],
+) -> (LossSums, Vec<FastGradient>) {
     let fast = FastWeights::new(model.config(), std::slice::from_ref(delta), &device()).unwrap();
     let longest = sequences.iter().map(|sequence| sequence.tokens.len()).max().unwrap();
     let batch = Batch::pack(model.config(), sequences, 2 * longest).unwrap();
@@ -141,7 +145,7 @@ pub fn learner_gradients(model: &Model, delta: &PeftAdapter, sequences: &[Sequen
 }
 
 /// Holds gradients against others, site by site (which may be in another order); the largest error.
-pub fn compare(config: &ModelConfig, got: &[FastGradient], want: &[(usize, Projection, &[f32])]) -> f64 {
+pub(crate) fn compare(config: &ModelConfig, got: &[FastGradient], want: &[(usize, Projection, &[f32])]) -> f64 {
     assert_eq!(got.len(), want.len());
     let error = |&(layer, projection, want): &(usize, Projection, &[f32])| {
         let got = got.iter().find(|g| (g.layer, g.projection) == (layer, projection)).unwrap();
