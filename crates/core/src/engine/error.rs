@@ -67,6 +67,9 @@ pub enum EngineError {
         /// Tokens there is room for.
         limit: usize,
     },
+    /// Prompts that cannot be trained on together.
+    #[error("the prompts of a training batch must begin with the same token, and their answers must not be empty")]
+    NoSharedPrefix,
     /// An adapter file that does not fit.
     #[error("the adapter does not fit these settings: {0}")]
     Adapter(String),

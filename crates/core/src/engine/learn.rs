@@ -18,7 +18,7 @@ pub(super) const TRAIN_SIZE: TrainSize = TrainSize { rows: 768, sequences: 256, 
 /// Questions about things never told that one write draws from, for each in a batch.
 const UNKNOWN_POOL: usize = 6;
 /// Loss rows of one batch.
-const MAX_LOSS_ROWS: usize = 512;
+pub(super) const MAX_LOSS_ROWS: usize = 512;
 
 /// What a write needs besides the model; made at the first write.
 pub(super) struct Trainer {

@@ -1,6 +1,7 @@
 //! The model on a GPU as a policy: generation, scoring, and the write operator.
 
 mod anchors;
+mod answer_gradient;
 mod decoder;
 mod embed;
 mod error;
@@ -21,6 +22,7 @@ mod state;
 
 use tmem_gpu::{Buffer, Gpu};
 
+pub use answer_gradient::{AnswerGradient, AnsweredPrompt};
 pub use error::EngineError;
 pub use memory::MemoryEstimate;
 

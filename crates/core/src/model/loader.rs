@@ -5,7 +5,7 @@ use tmem_gpu::{Gpu, SourceType};
 
 use super::chat_template::{ChatTemplate, ChatTemplateError};
 use super::config::{ConfigError, ModelConfig};
-use super::gguf::{GgufError, GgufReader, TensorType};
+use super::gguf::{GgufError, GgufHeader, GgufReader, Metadata, TensorInfo, TensorType};
 use super::tokenizer::{Tokenizer, TokenizerError};
 use super::weights::{ModelWeights, TensorDescription, WeightsBuilder, WeightsError};
 use crate::hash::hexadecimal;
@@ -36,6 +36,9 @@ pub enum LoadError {
         /// Rows of the embedding.
         rows: usize,
     },
+    /// The file could not be read.
+    #[error("the model file cannot be read: {0}")]
+    Read(String),
     /// A loader that failed once cannot go on.
     #[error("loading failed before: start again")]
     Failed,
@@ -100,17 +103,7 @@ impl ModelLoader {
                 Some(parts) => parts,
                 None => {
                     let config = ModelConfig::from_gguf(header)?;
-                    let tensors = header
-                        .tensors
-                        .iter()
-                        .map(|t| TensorDescription {
-                            name: t.name.clone(),
-                            rows: t.rows,
-                            row_len: t.row_len,
-                            source: source_of(t.ty),
-                        })
-                        .collect();
-                    let builder = WeightsBuilder::new(gpu, &config, tensors)?;
+                    let builder = WeightsBuilder::new(gpu, &config, describe(header))?;
                     parts.insert(Parts { config, builder })
                 }
             };
@@ -129,15 +122,41 @@ impl ModelLoader {
         let header = self.reader.finish()?;
         let Parts { config, builder } = self.parts.ok_or(LoadError::Failed)?;
         let weights = builder.finish()?;
-        let tokenizer = Tokenizer::from_gguf(&header.metadata)?;
-        if tokenizer.vocabulary() > config.vocab {
-            return Err(LoadError::Vocabulary { tokens: tokenizer.vocabulary(), rows: config.vocab });
-        }
-        let chat_template = ChatTemplate::from_gguf(&header.metadata, &tokenizer)?;
-        let name = header.metadata.find::<&str>("general.name")?.unwrap_or("unnamed").to_owned();
+        let TextSide { tokenizer, chat_template, name } = TextSide::from_gguf(&header.metadata, config.vocab)?;
         let sha256 = hexadecimal(&self.hash.finalize());
         Ok(Model { config, tokenizer, chat_template, weights, name, sha256 })
     }
+}
+
+/// What a model file holds besides numbers.
+pub(super) struct TextSide {
+    pub(super) tokenizer: Tokenizer,
+    pub(super) chat_template: ChatTemplate,
+    pub(super) name: String,
+}
+
+impl TextSide {
+    /// Reads it, for an embedding of `vocab` rows.
+    pub(super) fn from_gguf(metadata: &Metadata, vocab: usize) -> Result<Self, LoadError> {
+        let tokenizer = Tokenizer::from_gguf(metadata)?;
+        if tokenizer.vocabulary() > vocab {
+            return Err(LoadError::Vocabulary { tokens: tokenizer.vocabulary(), rows: vocab });
+        }
+        let chat_template = ChatTemplate::from_gguf(metadata, &tokenizer)?;
+        let name = metadata.find::<&str>("general.name")?.unwrap_or("unnamed").to_owned();
+        Ok(Self { tokenizer, chat_template, name })
+    }
+}
+
+/// The tensors that a header lists.
+pub(super) fn describe(header: &GgufHeader) -> Vec<TensorDescription> {
+    let describe = |t: &TensorInfo| TensorDescription {
+        name: t.name.clone(),
+        rows: t.rows,
+        row_len: t.row_len,
+        source: source_of(t.ty),
+    };
+    header.tensors.iter().map(describe).collect()
 }
 
 fn source_of(ty: TensorType) -> SourceType {

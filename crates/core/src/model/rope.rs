@@ -2,10 +2,10 @@
 
 use super::ModelConfig;
 
-/// cos and sin of position · θ^(−2i/d) for every position below `positions`, as [position][i][cos, sin] in f32,
+/// cos and sin of position · θ^(−2i/d) for every position below `positions`, as \[position\]\[i\]\[cos, sin\] in f32,
 /// computed in f64: WGSL promises too little about the sine of a large angle. `factors`, where the file has them,
 /// divide the frequencies (long-context scaling).
-pub(crate) fn rope_table(config: &ModelConfig, factors: Option<&[f32]>, positions: usize) -> Vec<[f32; 2]> {
+pub fn rope_table(config: &ModelConfig, factors: Option<&[f32]>, positions: usize) -> Vec<[f32; 2]> {
     let half = config.head_dim / 2;
     let frequencies: Vec<f64> = (0..half)
         .map(|i| {

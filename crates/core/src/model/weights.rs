@@ -51,7 +51,7 @@ pub enum WeightsError {
 
 /// What a tensor is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
+pub(super) enum Role {
     Embedding,
     Head,
     FinalNorm,
@@ -62,7 +62,7 @@ enum Role {
 }
 
 impl Role {
-    fn of(name: &str) -> Option<Self> {
+    pub(super) fn of(name: &str) -> Option<Self> {
         Some(match name {
             "token_embd.weight" | "model.embed_tokens.weight" => Self::Embedding,
             "output.weight" | "lm_head.weight" => Self::Head,
@@ -88,7 +88,7 @@ impl Role {
         })
     }
 
-    fn describe(self) -> String {
+    pub(super) fn describe(self) -> String {
         match self {
             Self::Embedding => "the token embedding".into(),
             Self::Head => "the output head".into(),
@@ -282,7 +282,12 @@ impl WeightsBuilder {
     }
 }
 
-fn check(config: &ModelConfig, tensors: &[TensorDescription], roles: &[Option<Role>]) -> Result<(), WeightsError> {
+/// Whether every tensor stands once and has the shape that the configuration asks for.
+pub(super) fn check(
+    config: &ModelConfig,
+    tensors: &[TensorDescription],
+    roles: &[Option<Role>],
+) -> Result<(), WeightsError> {
     for (i, (tensor, role)) in tensors.iter().zip(roles).enumerate() {
         let Some(role) = *role else { continue };
         if roles[..i].contains(&Some(role)) {

@@ -1,0 +1,69 @@
+//! The forward pass: embedding, layers, head.
+
+use burn::tensor::{Device, Int, Tensor, TensorData, activation};
+use tmem_core::fast::Projection;
+use tmem_core::model::ModelConfig;
+
+use super::attention::Positions;
+use super::fast::FastBatch;
+use super::{Batch, SlowAdapter, Weights};
+
+/// A model as it is for one batch.
+pub(crate) struct Pass<'a> {
+    pub(crate) config: &'a ModelConfig,
+    pub(crate) weights: &'a Weights,
+    pub(crate) slow: Option<&'a SlowAdapter>,
+    pub(crate) fast: Option<&'a FastBatch>,
+}
+
+impl Pass<'_> {
+    /// The residual stream after the last layer, at `places` of the batch's tokens, normalised for the head:
+    /// \[places, hidden\].
+    pub(crate) fn head_input(&self, batch: &Batch, places: &[usize], device: &Device) -> Tensor<2> {
+        let tokens = indices(batch.tokens.iter().map(|&token| token as usize), device);
+        let positions = Positions::new(self.config, batch, device);
+        let mut stream = self.weights.embedding.clone().select(0, tokens);
+        for layer in 0..self.config.layers {
+            stream = self.layer(layer, stream, &positions);
+        }
+        let picked = stream.select(0, indices(places.iter().copied(), device));
+        rms_norm(picked, &self.weights.final_norm, self.config.norm_epsilon)
+    }
+
+    fn layer(&self, layer: usize, stream: Tensor<2>, positions: &Positions) -> Tensor<2> {
+        let (weights, epsilon) = (&self.weights.layers[layer], self.config.norm_epsilon);
+        let project = |projection, x: &Tensor<2>| self.project(layer, projection, x);
+        let x = rms_norm(stream.clone(), &weights.attention_norm, epsilon);
+        let [q, k, v] = [Projection::QProj, Projection::KProj, Projection::VProj].map(|p| project(p, &x));
+        let stream = stream + project(Projection::OProj, &positions.attend(self.config, q, k, v));
+        let x = rms_norm(stream.clone(), &weights.ffn_norm, epsilon);
+        let gated = activation::silu(project(Projection::GateProj, &x)) * project(Projection::UpProj, &x);
+        stream + project(Projection::DownProj, &gated)
+    }
+
+    /// W x + slow adapter + gate · fast weights, for x \[rows · time, inputs\].
+    fn project(&self, layer: usize, projection: Projection, x: &Tensor<2>) -> Tensor<2> {
+        let weight = &self.weights.layers[layer].projections[projection as usize];
+        let mut y = x.clone().matmul(weight.clone().transpose());
+        if let Some(slow) = self.slow.and_then(|slow| slow.apply(layer, projection, x)) {
+            y = y + slow;
+        }
+        if let Some(fast) = self.fast.and_then(|fast| fast.apply(layer, projection, x)) {
+            y = y + fast;
+        }
+        y
+    }
+}
+
+/// x / √(mean x² + ε) · w, row by row.
+fn rms_norm(x: Tensor<2>, weight: &Tensor<2>, epsilon: f32) -> Tensor<2> {
+    let mean = x.clone().square().mean_dim(1);
+    x / mean.add_scalar(epsilon).sqrt() * weight.clone()
+}
+
+/// Indices on a device.
+pub(crate) fn indices(values: impl Iterator<Item = usize>, device: &Device) -> Tensor<1, Int> {
+    let values: Vec<i32> = values.map(|value| value as i32).collect();
+    let length = values.len();
+    Tensor::from_data(TensorData::new(values, [length]), device)
+}

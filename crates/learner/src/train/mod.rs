@@ -1,0 +1,14 @@
+//! One optimizer step after another: AdamW, clipping, a schedule, and a state that can be saved.
+
+mod checkpoint;
+mod optimizer;
+mod schedule;
+mod state;
+mod step;
+mod write;
+
+pub use checkpoint::{read_checkpoint, write_checkpoint};
+pub use optimizer::AdamWSettings;
+pub use schedule::Schedule;
+pub use step::{Part, StepReport, TrainSettings, TrainStep};
+pub use write::{WriteSettings, simulate_write};

@@ -1,0 +1,156 @@
+//! A training step: gradients of one batch or several, summed, clipped, applied.
+
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::optimizer::{Optimizer, clip, norm};
+use super::{AdamWSettings, Schedule};
+use crate::LearnError;
+use crate::model::{Batch, FastWeights, LossSums, Model, Objective, WeightedLikelihood};
+
+/// How steps are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainSettings {
+    /// The learning rate over the run.
+    pub schedule: Schedule,
+    /// The optimizer's constants.
+    pub adamw: AdamWSettings,
+    /// Longest gradient; a longer one is scaled down to it.
+    pub max_grad_norm: f64,
+}
+
+impl Default for TrainSettings {
+    fn default() -> Self {
+        Self { schedule: Schedule::default(), adamw: AdamWSettings::default(), max_grad_norm: 1.0 }
+    }
+}
+
+/// What a step did.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct StepReport {
+    /// Number of the step, from 0.
+    pub step: usize,
+    /// The objective over all targets, before the step.
+    pub objective: f64,
+    /// Σ weight · KL(base ‖ current) over all anchors, before the step.
+    pub anchors: f64,
+    /// Norm of the gradient before clipping.
+    pub gradient_norm: f64,
+    /// Learning rate.
+    pub learning_rate: f64,
+    /// Tokens read.
+    pub tokens: usize,
+    /// Targets among them.
+    pub targets: usize,
+}
+
+/// A batch of a step, with its fast weights and its loss.
+pub struct Part<'a> {
+    /// The sequences.
+    pub batch: &'a Batch,
+    /// The fast weights that they are computed under.
+    pub fast: Option<&'a FastWeights>,
+    /// The loss.
+    pub objective: &'a dyn Objective,
+}
+
+/// A model in training.
+pub struct TrainStep {
+    pub(super) model: Model,
+    pub(super) optimizer: Optimizer,
+    pub(super) settings: TrainSettings,
+    /// Steps taken.
+    pub(super) steps: usize,
+}
+
+impl TrainStep {
+    /// Begins the training of what is trained of `model`.
+    ///
+    /// # Errors
+    /// Nothing of it is trained, or settings that are out of range.
+    pub fn new(model: Model, settings: TrainSettings) -> Result<Self, LearnError> {
+        let parameters = model.parameters().len();
+        if parameters == 0 {
+            return Err(LearnError::NothingTrained);
+        }
+        let (rate, limit) = (settings.schedule.learning_rate, settings.max_grad_norm);
+        for (name, value) in [("learning_rate", rate), ("max_grad_norm", limit)] {
+            if !(value.is_finite() && value > 0.0) {
+                let expected = "a positive number".to_owned();
+                return Err(LearnError::Setting { name, value: value.to_string(), expected });
+            }
+        }
+        Ok(Self { model, optimizer: Optimizer::new(&settings.adamw, parameters), settings, steps: 0 })
+    }
+
+    /// The model as it is now.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Steps taken.
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// One step on the summed [`WeightedLikelihood`] of some batches. Weights are used as they are given: to average
+    /// over a step's targets, divide by their number over all of its batches.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub fn step(&mut self, batches: &[Batch], fast: Option<&FastWeights>) -> Result<StepReport, LearnError> {
+        let objectives: Vec<_> = batches.iter().map(|batch| WeightedLikelihood { batch }).collect();
+        let part = |(batch, objective)| Part { batch, fast, objective: objective as &dyn Objective };
+        let parts: Vec<_> = batches.iter().zip(&objectives).map(part).collect();
+        self.apply(&parts)
+    }
+
+    /// One step on the sum of the parts' losses; the parts are computed one after the other, so that only one of them
+    /// is in memory at a time.
+    ///
+    /// # Errors
+    /// Parts without a target, fast weights that do not fit, a loss or gradient that is not finite (the model is then
+    /// as it was), or a failure of the device.
+    pub fn apply(&mut self, parts: &[Part<'_>]) -> Result<StepReport, LearnError> {
+        let (mut losses, mut gradients) = (LossSums::default(), Vec::<Option<Tensor<2>>>::new());
+        for part in parts {
+            let backward = self.model.backward(part.batch, part.fast, part.objective)?;
+            losses += backward.losses;
+            if !losses.total().is_finite() {
+                return Err(self.not_finite(format!("the loss ({} + {})", losses.objective, losses.anchors)));
+            }
+            gradients.resize_with(backward.gradients.len(), || None);
+            for (sum, gradient) in gradients.iter_mut().zip(backward.gradients) {
+                *sum = match (sum.take(), gradient) {
+                    (Some(sum), Some(gradient)) => Some(sum + gradient),
+                    (sum, gradient) => sum.or(gradient),
+                };
+            }
+        }
+        if gradients.iter().all(Option::is_none) {
+            return Err(LearnError::NoTargets);
+        }
+        let gradient_norm = norm(&gradients)?;
+        if !gradient_norm.is_finite() {
+            return Err(self.not_finite(format!("the gradient's norm ({gradient_norm})")));
+        }
+        clip(&mut gradients, gradient_norm, self.settings.max_grad_norm);
+        let (step, learning_rate) = (self.steps, self.settings.schedule.rate(self.steps));
+        self.optimizer.step(learning_rate, self.model.parameters_mut(), gradients);
+        self.steps += 1;
+        Ok(StepReport {
+            step,
+            objective: losses.objective,
+            anchors: losses.anchors,
+            gradient_norm,
+            learning_rate,
+            tokens: parts.iter().map(|part| part.batch.tokens()).sum(),
+            targets: parts.iter().map(|part| part.batch.targets().len()).sum(),
+        })
+    }
+
+    fn not_finite(&self, what: String) -> LearnError {
+        LearnError::NotFinite { step: self.steps, what }
+    }
+}

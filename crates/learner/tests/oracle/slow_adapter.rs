@@ -1,0 +1,108 @@
+//! The slow adapter against weights merged by hand; its files.
+
+use tmem_core::fast::Projection;
+use tmem_core::fast::peft::PeftAdapter;
+use tmem_core::model::{HostModel, ModelConfig};
+use tmem_learner::model::{Batch, Model, SlowAdapter, SlowSettings, State};
+
+use crate::support::{chain, device, host, largest_difference, numbers, tiny};
+
+const IDS: [u32; 12] = [1, 40, 77, 5, 120, 9, 200, 33, 61, 250, 14, 2];
+
+fn settings() -> SlowSettings {
+    SlowSettings { r: 4, lora_alpha: 8.0, seed: 7, ..SlowSettings::default() }
+}
+
+/// An adapter as training leaves it: B is no longer zero, α/r is 2.
+fn adapter(config: &ModelConfig) -> SlowAdapter {
+    let fresh = SlowAdapter::new(config, &settings(), &device()).unwrap();
+    let mut values = fresh.to_peft().unwrap();
+    for (site, seed) in values.sites.iter_mut().zip(100..) {
+        assert!(site.b.iter().all(|value| *value == 0.0), "B is zero at first");
+        site.b = numbers(site.b.len(), 0.05, seed);
+    }
+    SlowAdapter::from_peft(&values, &device())
+}
+
+/// W + B A, number by number in f64.
+fn merge_by_hand(model: &mut HostModel, adapter: &PeftAdapter) {
+    for site in &adapter.sites {
+        let weight = &mut model.weights.layers[site.layer].projections[site.projection as usize];
+        for (i, w) in weight.iter_mut().enumerate() {
+            let (row, column) = (i / site.inputs, i % site.inputs);
+            let b = &site.b[row * adapter.rank..][..adapter.rank];
+            let delta = b.iter().enumerate().map(|(r, &b)| f64::from(b) * f64::from(site.a[r * site.inputs + column]));
+            *w = (f64::from(*w) + delta.sum::<f64>()) as f32;
+        }
+    }
+}
+
+#[test]
+fn an_adapter_changes_the_logits_as_merging_it_does() {
+    for name in ["tiny_a", "tiny_b"] {
+        let mut file = host(tiny(name, "q4_1"));
+        let base = Model::new(&file, &device());
+        let adapter = adapter(base.config());
+        let batch = Batch::pack(base.config(), &[chain(&IDS)], 0).unwrap();
+        let logits = |model: &Model, state| model.logits(state, &batch, None).unwrap().concat();
+
+        let adapted = base.clone().with_slow_adapter(adapter.clone());
+        let got = logits(&adapted, State::Trained);
+        merge_by_hand(&mut file, &adapter.to_peft().unwrap());
+        let by_hand = logits(&Model::new(&file, &device()), State::Base);
+        assert!(largest_difference(&got, &by_hand) < 1e-4, "{name}: {}", largest_difference(&got, &by_hand));
+        let merged = logits(&base.merged(&adapter), State::Base);
+        assert!(largest_difference(&merged, &by_hand) < 1e-4);
+        let before = logits(&base, State::Base);
+        assert!(largest_difference(&got, &before) > 0.1, "the adapter is large enough to be seen");
+        assert_eq!(logits(&adapted, State::Base), before, "the base model stays at hand");
+    }
+}
+
+#[test]
+fn a_new_adapter_changes_nothing_and_is_drawn_as_peft_draws_it() {
+    let model = Model::new(&host(tiny("tiny_a", "f32")), &device());
+    let adapter = SlowAdapter::new(model.config(), &settings(), &device()).unwrap();
+    let values = adapter.to_peft().unwrap();
+    assert_eq!(values.sites.len(), 7 * model.config().layers);
+    for site in &values.sites {
+        let bound = 1.0 / (site.inputs as f32).sqrt();
+        let largest = site.a.iter().fold(0.0, |largest: f32, value| largest.max(value.abs()));
+        assert!(largest <= bound && largest > 0.9 * bound, "{} in ±{bound}", largest);
+    }
+    assert_eq!(values, SlowAdapter::new(model.config(), &settings(), &device()).unwrap().to_peft().unwrap());
+    let other = SlowSettings { seed: 8, ..settings() };
+    assert_ne!(values, SlowAdapter::new(model.config(), &other, &device()).unwrap().to_peft().unwrap());
+
+    let batch = Batch::pack(model.config(), &[chain(&IDS)], 0).unwrap();
+    let before = model.log_probabilities(State::Base, &batch, None).unwrap();
+    let model = model.with_slow_adapter(adapter);
+    assert_eq!(model.log_probabilities(State::Trained, &batch, None).unwrap(), before);
+}
+
+#[test]
+fn files_and_hash_are_those_of_the_values() {
+    let model = host(tiny("tiny_a", "f32"));
+    let adapter = adapter(&model.config);
+    let (files, hash) = adapter.export(&model.config, "some/model").unwrap();
+    assert_eq!(hash.len(), 64);
+    let read = PeftAdapter::import(&model.config, &files).unwrap();
+    assert_eq!(read, adapter.to_peft().unwrap());
+    let again = SlowAdapter::from_peft(&read, &device()).export(&model.config, "some/model").unwrap();
+    assert_eq!(again, (files, hash.clone()), "the same bytes and hash again");
+    let mut other = read;
+    other.sites[3].b[0] += 1e-3;
+    let (_, other) = SlowAdapter::from_peft(&other, &device()).export(&model.config, "some/model").unwrap();
+    assert_ne!(other, hash);
+}
+
+#[test]
+fn settings_out_of_range_are_named() {
+    let config = host(tiny("tiny_a", "f32")).config;
+    let refused = |settings| SlowAdapter::new(&config, &settings, &device()).unwrap_err().to_string();
+    assert!(refused(SlowSettings { r: 0, ..settings() }).starts_with("r = 0 is not possible: from 1 to 32"));
+    assert!(refused(SlowSettings { lora_alpha: f64::NAN, ..settings() }).starts_with("lora_alpha = NaN"));
+    assert!(refused(SlowSettings { target_modules: vec![], ..settings() }).contains("at least one projection"));
+    let gate = SlowSettings { r: 33, target_modules: vec![Projection::GateProj], ..settings() };
+    assert!(SlowAdapter::new(&config, &gate, &device()).is_ok(), "only the adapted projections bound the rank");
+}
