@@ -278,16 +278,8 @@ pub(crate) type MemoryList = Vec<MemoryKind>;
 
 /// Strategies by their names in the settings; `tmem+text` is another name of `tmem_text`.
 fn parse_memories(text: &str) -> Result<MemoryList, String> {
-    const ALL: [MemoryKind; 6] = [
-        MemoryKind::None,
-        MemoryKind::Summary,
-        MemoryKind::Retrieval,
-        MemoryKind::Tmem,
-        MemoryKind::TmemText,
-        MemoryKind::Cards,
-    ];
     if text == "all" {
-        return Ok(ALL.to_vec());
+        return Ok(MemoryKind::ALL.to_vec());
     }
     let one = |name: &str| {
         let name = name.trim().replace('+', "_");

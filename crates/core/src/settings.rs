@@ -39,6 +39,11 @@ pub enum MemoryKind {
     Cards,
 }
 
+impl MemoryKind {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::None, Self::Summary, Self::Retrieval, Self::Tmem, Self::TmemText, Self::Cards];
+}
+
 /// The text channel of [`MemoryKind::TmemText`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -52,13 +52,7 @@ impl Engine {
             // Scale 0: the frozen model.
             let packed = pack(prefix, &runs, 0, 0.0, trainer.plan.size.rows);
             let (batch, rest_after) = rest.split_at(packed.first_rows.len().max(1));
-            trainer.plan.set_batch(&packed.batch);
-            let mut commands = self.gpu.commands("copy hidden states");
-            for &(from, to, n) in &packed.copies {
-                trainer.plan.copy_input(&mut commands, &self.store.buffer, from, to, n);
-            }
-            commands.submit();
-            trainer.plan.forward(packed.batch.rows.len());
+            self.forward_packed(&trainer.plan, &packed);
             let mut rows = Vec::new();
             for (example, &start) in batch.iter().zip(&packed.first_rows) {
                 first.push((at + rows.len()) as u32);

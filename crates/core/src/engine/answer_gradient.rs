@@ -76,14 +76,8 @@ impl Engine {
             push_losses(&mut losses, start, example.first_loss, &example.targets, 1.0);
         }
         losses.weigh(1.0);
-        let (plan, rows) = (&trainer.plan, packed.batch.rows.len());
-        plan.set_batch(&packed.batch);
-        let mut commands = self.gpu.commands("copy hidden states");
-        for &(from, to, n) in &packed.copies {
-            plan.copy_input(&mut commands, &self.store.buffer, from, to, n);
-        }
-        commands.submit();
-        plan.forward(rows);
+        let plan = &trainer.plan;
+        let rows = self.forward_packed(plan, &packed);
         plan.clear();
         plan.loss.run(LossKind::CrossEntropy, &losses, None, &trainer.results, 0, true);
         plan.backward(rows);

@@ -218,6 +218,19 @@ impl Engine {
         Ok((WriteOutcome::Completed, reports, hits))
     }
 
+    /// Runs a packed batch, whose hidden states are in the store, through the adapted layers; says how many rows it has.
+    pub(super) fn forward_packed(&self, plan: &TrainPlan, packed: &Packed) -> usize {
+        plan.set_batch(&packed.batch);
+        let mut commands = self.gpu.commands("copy hidden states");
+        for &(from, to, n) in &packed.copies {
+            plan.copy_input(&mut commands, &self.store.buffer, from, to, n);
+        }
+        commands.submit();
+        let rows = packed.batch.rows.len();
+        plan.forward(rows);
+        rows
+    }
+
     /// Forward, loss, backward, optimizer; then one read-back of what the step tells.
     async fn step(
         &self,
@@ -227,14 +240,8 @@ impl Engine {
         step: usize,
         steps: usize,
     ) -> Result<StepReport, EngineError> {
-        let (plan, rows) = (&trainer.plan, batch.packed.batch.rows.len());
-        plan.set_batch(&batch.packed.batch);
-        let mut commands = self.gpu.commands("copy hidden states");
-        for &(from, to, n) in &batch.packed.copies {
-            plan.copy_input(&mut commands, &self.store.buffer, from, to, n);
-        }
-        commands.submit();
-        plan.forward(rows);
+        let plan = &trainer.plan;
+        let rows = self.forward_packed(plan, &batch.packed);
         plan.clear();
         let (ce, kl) = (&batch.cross_entropy, &batch.kl);
         plan.loss.run(LossKind::CrossEntropy, ce, None, &trainer.results, 0, true);

@@ -22,12 +22,13 @@ pub use report::{
 pub use run::{Probe, Progress};
 
 /// Who writes the cards of a conversation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CardSource {
     /// A perfect writer: one card per fact of the file.
     Oracle,
     /// The model itself, through the rollout and its writer.
+    #[default]
     Own,
 }
 

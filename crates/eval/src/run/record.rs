@@ -109,7 +109,7 @@ pub struct RunRecord {
     #[serde(default)]
     pub prompt: PromptKind,
     /// Who writes the cards. An oracle's are learned in one write; the history is not read then.
-    #[serde(default = "own_cards")]
+    #[serde(default)]
     pub cards: CardSource,
     /// The strategies, in the order they are run.
     pub memories: Vec<MemoryKind>,
@@ -135,10 +135,6 @@ pub struct RunRecord {
     pub judge: String,
     /// Name and version of the program.
     pub program: String,
-}
-
-fn own_cards() -> CardSource {
-    CardSource::Own
 }
 
 /// How search episodes of a run go.

@@ -5,7 +5,7 @@ use tmem_core::abort::Abort;
 use tmem_core::card::Card;
 use tmem_core::rollout::memory::MemoryStrategy;
 use tmem_core::rollout::policy::{Finish, Policy};
-use tmem_core::rollout::{Agent, AgentError, Answer, AskOptions, Question, Recalled};
+use tmem_core::rollout::{Agent, AgentError, Answer, AskOptions, Event, Question, Recalled};
 use tmem_core::settings::MemoryKind;
 
 use super::error::RunError;
@@ -57,12 +57,8 @@ impl<S: Subject> Desk<'_, S> {
         let (writes, before) = (tally.writes, self.agent.policy().tokens);
         let mut rest = vec![(user.to_owned(), assistant.to_owned())];
         while let Some((user, assistant)) = rest.pop() {
-            let progress = &mut *self.progress;
-            let mut observe = |event| {
-                tally.record(&event);
-                progress(Progress::Rollout(&event));
-            };
-            match self.agent.feed(&user, &assistant, &mut observe, self.abort).await {
+            let fed = self.agent.feed(&user, &assistant, &mut observer(tally, self.progress), self.abort).await;
+            match fed {
                 Err(error @ AgentError::TurnTooLong { .. }) => {
                     let halves = parts(&user, &assistant, user.len() / 2);
                     // A single character that the model cannot hold cannot be halved.
@@ -87,12 +83,7 @@ impl<S: Subject> Desk<'_, S> {
             return Err(RunError::Options(reason));
         }
         let before = self.agent.policy().tokens;
-        let progress = &mut *self.progress;
-        let mut observe = |event| {
-            tally.record(&event);
-            progress(Progress::Rollout(&event));
-        };
-        self.agent.learn(cards, &mut observe, self.abort).await?;
+        self.agent.learn(cards, &mut observer(tally, self.progress), self.abort).await?;
         tally.spend(before, self.agent.policy().tokens);
         self.check_abort()
     }
@@ -105,13 +96,9 @@ impl<S: Subject> Desk<'_, S> {
             return Ok(());
         }
         let before = self.agent.policy().tokens;
-        let progress = &mut *self.progress;
-        let mut observe = |event| {
-            tally.record(&event);
-            progress(Progress::Rollout(&event));
-        };
-        match self.agent.write_now(&mut observe, self.abort).await {
-            Ok(_) => self.agent.clear_context(&mut observe),
+        let written = self.agent.write_now(&mut observer(tally, self.progress), self.abort).await;
+        match written {
+            Ok(_) => self.agent.clear_context(&mut observer(tally, self.progress)),
             Err(AgentError::NotLearned { .. }) => {}
             Err(error) => return Err(error.into()),
         }
@@ -230,6 +217,14 @@ impl<S: Subject> Desk<'_, S> {
 
     fn check_abort(&self) -> Result<(), RunError> {
         if self.abort.is_aborted() { Err(RunError::Aborted) } else { Ok(()) }
+    }
+}
+
+/// Counts what the rollout tells, and hands it on.
+fn observer(tally: &mut Tally, progress: &mut dyn FnMut(Progress<'_>)) -> impl FnMut(Event) {
+    move |event| {
+        tally.record(&event);
+        progress(Progress::Rollout(&event));
     }
 }
 

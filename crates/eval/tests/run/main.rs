@@ -25,15 +25,6 @@ use tmem_eval::probe::CardSource;
 use tmem_eval::run::record::{FORMAT, ModelRecord, ProbeLine, RunRecord, SearchRecord, TimingLine, UnitLine};
 use tmem_eval::run::{Disk, Mode, Progress, PromptKind, Referee, Run, RunError};
 
-const ALL: [MemoryKind; 6] = [
-    MemoryKind::None,
-    MemoryKind::Summary,
-    MemoryKind::Retrieval,
-    MemoryKind::Tmem,
-    MemoryKind::TmemText,
-    MemoryKind::Cards,
-];
-
 /// Text that depends on every word of the prompt and on nothing else: what is asked otherwise is answered otherwise.
 /// It writes cards, searches once and then answers.
 fn reply(request: &GenerateRequest) -> String {
@@ -85,7 +76,7 @@ pub(crate) fn run(files: &Files, bench: BenchmarkKind, mode: Mode) -> Run {
         mode,
         prompt: PromptKind::Official,
         cards: CardSource::Own,
-        memories: ALL.into_iter().filter(|memory| bench.permits(*memory).is_ok()).collect(),
+        memories: MemoryKind::ALL.into_iter().filter(|memory| bench.permits(*memory).is_ok()).collect(),
         seeds: vec![3, 4],
         limit: None,
         probes: None,

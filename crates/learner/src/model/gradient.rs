@@ -228,6 +228,14 @@ impl HeadInput<'_> {
     }
 }
 
+/// Adds a gradient to a sum; `None` is one that is nowhere different from 0.
+pub(crate) fn add_gradient(sum: &mut Option<Tensor<2>>, gradient: Option<Tensor<2>>) {
+    *sum = match (sum.take(), gradient) {
+        (Some(sum), Some(gradient)) => Some(sum + gradient),
+        (sum, gradient) => sum.or(gradient),
+    };
+}
+
 /// Gradients by some leaves, summed over backward passes.
 struct GradientSum<'a> {
     leaves: &'a [&'a Tensor<2>],
@@ -237,12 +245,7 @@ struct GradientSum<'a> {
 impl GradientSum<'_> {
     fn add(&mut self, mut gradients: Gradients) {
         for (leaf, sum) in self.leaves.iter().zip(&mut self.gradients) {
-            if let Some(gradient) = leaf.grad_remove(&mut gradients) {
-                *sum = Some(match sum.take() {
-                    Some(sum) => sum + gradient,
-                    None => gradient,
-                });
-            }
+            add_gradient(sum, leaf.grad_remove(&mut gradients));
         }
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::optimizer::{Optimizer, clip, norm};
 use super::{AdamWSettings, Schedule};
 use crate::LearnError;
-use crate::model::{Batch, FastWeights, LossSums, Model, Objective, WeightedLikelihood};
+use crate::model::{Batch, FastWeights, LossSums, Model, Objective, WeightedLikelihood, add_gradient};
 
 /// How steps are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -122,10 +122,7 @@ impl TrainStep {
             }
             gradients.resize_with(backward.gradients.len(), || None);
             for (sum, gradient) in gradients.iter_mut().zip(backward.gradients) {
-                *sum = match (sum.take(), gradient) {
-                    (Some(sum), Some(gradient)) => Some(sum + gradient),
-                    (sum, gradient) => sum.or(gradient),
-                };
+                add_gradient(sum, gradient);
             }
         }
         if gradients.iter().all(Option::is_none) {
