@@ -1,5 +1,5 @@
 // Matrix product with a weight in any format: y[r, Y_OFFSET + n] (+)= sum_k x[r, k] * W[n, k].
-// Shapes: x [rows, K]; W [N, K] (include weights_*); y [rows, Y_STRIDE]; count.x = rows.
+// Shapes: x [rows, K]; W [N, K] (include weights_*); y [rows, Y_STRIDE] (include row_tile); count.x = rows.
 // Adds to y where ACCUMULATE, else overwrites. Every sum runs in a fixed order.
 // Entry points:
 //   tile_per_invocation  ROWS rows by 8 outputs an invocation, in registers; for emulated adapters, where barriers and
@@ -7,21 +7,7 @@
 //   rows_per_workgroup   ROWS rows by 4 outputs a workgroup, 16 invocations to an output
 //   tile_per_workgroup   64 rows by 64 outputs a workgroup, tiles of 32 columns in workgroup memory
 
-override Y_STRIDE: u32;
-override Y_OFFSET: u32;
-override ACCUMULATE: bool;
-// Rows that one tile carries: 1, 4 or 8 (not for tile_per_workgroup).
-override ROWS: u32 = 8u;
-
 @group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
-@group(0) @binding(3) var<uniform> count: vec4<u32>;
-
-// One value for each of 8 rows.
-struct Rows {
-    a: vec4<f32>,
-    b: vec4<f32>,
-}
 
 // Offsets of 8 rows in x. Rows beyond the last one read the last one; their results are not stored.
 struct Bases {
@@ -51,53 +37,6 @@ fn columns(at: Bases, k: u32) -> array<Rows, 8> {
         column(at, k), column(at, k + 1u), column(at, k + 2u), column(at, k + 3u),
         column(at, k + 4u), column(at, k + 5u), column(at, k + 6u), column(at, k + 7u),
     );
-}
-
-fn add(sum: Rows, w: f32, v: Rows) -> Rows {
-    if ROWS == 1u {
-        return Rows(vec4(sum.a.x + w * v.a.x, sum.a.yzw), sum.b);
-    }
-    if ROWS <= 4u {
-        return Rows(sum.a + w * v.a, sum.b);
-    }
-    return Rows(sum.a + w * v.a, sum.b + w * v.b);
-}
-
-fn add8(sum: Rows, w: Eight, v: array<Rows, 8>) -> Rows {
-    var s = add(sum, w.low.x, v[0]);
-    s = add(s, w.low.y, v[1]);
-    s = add(s, w.low.z, v[2]);
-    s = add(s, w.low.w, v[3]);
-    s = add(s, w.high.x, v[4]);
-    s = add(s, w.high.y, v[5]);
-    s = add(s, w.high.z, v[6]);
-    return add(s, w.high.w, v[7]);
-}
-
-fn store(row: u32, n: u32, value: f32) {
-    if row < count.x && n < N {
-        let at = row * Y_STRIDE + Y_OFFSET + n;
-        if ACCUMULATE {
-            y[at] += value;
-        } else {
-            y[at] = value;
-        }
-    }
-}
-
-fn store_rows(first_row: u32, n: u32, value: Rows) {
-    store(first_row, n, value.a.x);
-    if ROWS > 1u {
-        store(first_row + 1u, n, value.a.y);
-        store(first_row + 2u, n, value.a.z);
-        store(first_row + 3u, n, value.a.w);
-    }
-    if ROWS > 4u {
-        store(first_row + 4u, n, value.b.x);
-        store(first_row + 5u, n, value.b.y);
-        store(first_row + 6u, n, value.b.z);
-        store(first_row + 7u, n, value.b.w);
-    }
 }
 
 const LANES = 8u;

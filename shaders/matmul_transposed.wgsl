@@ -1,18 +1,12 @@
 // Product with a transposed weight matrix in any format, the gradient of a linear layer through its input:
 //   dx[r, k] (+)= Σ_n dy[r, DY_OFFSET + n] W[n, k].
-// Shapes: dy [rows, DY_STRIDE]; W [N, K] (include weights_*); dx [rows, K]; count.x = rows.
+// Shapes: dy [rows, DY_STRIDE]; W [N, K] (include weights_*); dx [rows, K] (include column_tile); count.x = rows.
 // Adds to dx where ACCUMULATE, else overwrites. Every sum runs over n in order.
 // Entry points:
 //   tile_per_invocation  8 rows by 8 columns an invocation, in registers, for emulated adapters
 //   tile_per_workgroup   64 rows by 64 columns a workgroup, tiles of 32 n in workgroup memory, for GPUs
 
-override DY_STRIDE: u32;
-override DY_OFFSET: u32;
-override ACCUMULATE: bool;
-
 @group(0) @binding(0) var<storage, read> dy: array<f32>;
-@group(0) @binding(2) var<storage, read_write> dx: array<f32>;
-@group(0) @binding(3) var<uniform> count: vec4<u32>;
 
 // Elements 8i .. 8i+8 of row n, zero beyond the end of the row (F16 and F32 only: quantised rows are whole blocks).
 fn unit(n: u32, i: u32) -> Eight {
@@ -27,28 +21,6 @@ fn unit(n: u32, i: u32) -> Eight {
         part.high[j - 4u] = weight_at(n, 8u * i + j);
     }
     return part;
-}
-
-fn store(row: u32, k: u32, value: f32) {
-    if row < count.x && k < K {
-        let at = row * K + k;
-        if ACCUMULATE {
-            dx[at] += value;
-        } else {
-            dx[at] = value;
-        }
-    }
-}
-
-fn store8(row: u32, i: u32, value: Eight) {
-    for (var j = 0u; j < 4u; j++) {
-        store(row, 8u * i + j, value.low[j]);
-        store(row, 8u * i + 4u + j, value.high[j]);
-    }
-}
-
-fn add8(sum: Eight, factor: f32, w: Eight) -> Eight {
-    return Eight(sum.low + factor * w.low, sum.high + factor * w.high);
 }
 
 const LANES = 8u;

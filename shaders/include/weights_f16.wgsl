@@ -27,3 +27,22 @@ fn weight_at(n: u32, k: u32) -> f32 {
     let pair = unpack2x16float(weight[WEIGHT_START + n * ((K + 1u) / 2u) + k / 2u]);
     return select(pair.x, pair.y, k % 2u == 1u);
 }
+
+// The same words, four at a time.
+@group(0) @binding(4) var<storage, read> weight_quads: array<vec4<u32>>;
+
+struct Block {
+    at: u32,
+}
+
+fn block_of(n: u32, b: u32) -> Block {
+    return Block(WEIGHT_START / 4u + (n * (K / 32u) + b) * 4u);
+}
+
+fn eight_of(block: Block, j: u32) -> Eight {
+    let words = weight_quads[block.at + j];
+    return Eight(
+        vec4(unpack2x16float(words.x), unpack2x16float(words.y)),
+        vec4(unpack2x16float(words.z), unpack2x16float(words.w)),
+    );
+}

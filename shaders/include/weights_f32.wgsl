@@ -26,3 +26,18 @@ fn load8(n: u32, i: u32, scale: vec2<f32>) -> Eight {
 fn weight_at(n: u32, k: u32) -> f32 {
     return weight[WEIGHT_START + n * K + k];
 }
+
+// The same words, four at a time.
+@group(0) @binding(4) var<storage, read> weight_quads: array<vec4<f32>>;
+
+struct Block {
+    at: u32,
+}
+
+fn block_of(n: u32, b: u32) -> Block {
+    return Block(WEIGHT_START / 4u + (n * (K / 32u) + b) * 8u);
+}
+
+fn eight_of(block: Block, j: u32) -> Eight {
+    return Eight(weight_quads[block.at + 2u * j], weight_quads[block.at + 2u * j + 1u]);
+}

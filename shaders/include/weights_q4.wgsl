@@ -2,6 +2,8 @@
 //   block_scale(n, b)     scale and offset of block b (32 elements) of row n
 //   load8(n, i, scale)    elements 8i .. 8i+8 of row n, scale being that of their block
 //   weight_at(n, k)       one element
+//   block_of(n, b)        what block b of row n holds, read four words at a time; K a multiple of 32, WEIGHT_START of 4
+//   eight_of(block, j)    elements 8j .. 8j+8 of it
 // Elements from K / 32 * 32 on (F16 and F32 only) are read by weight_at.
 
 // Rows and columns of the matrix; first word of it in the buffer.
@@ -21,7 +23,10 @@ fn block_scale(n: u32, b: u32) -> vec2<f32> {
 }
 
 fn load8(n: u32, i: u32, scale: vec2<f32>) -> Eight {
-    let word = weight[WEIGHT_START + n * (K / 8u) + i];
+    return dequantised(weight[WEIGHT_START + n * (K / 8u) + i], scale);
+}
+
+fn dequantised(word: u32, scale: vec2<f32>) -> Eight {
     let low = (vec4(word) >> vec4(0u, 4u, 8u, 12u)) & vec4(15u);
     let high = (vec4(word) >> vec4(16u, 20u, 24u, 28u)) & vec4(15u);
     return Eight(vec4<f32>(low) * scale.x + scale.y, vec4<f32>(high) * scale.x + scale.y);
@@ -31,4 +36,20 @@ fn weight_at(n: u32, k: u32) -> f32 {
     let scale = block_scale(n, k / 32u);
     let word = weight[WEIGHT_START + n * (K / 8u) + k / 8u];
     return f32((word >> (k % 8u * 4u)) & 15u) * scale.x + scale.y;
+}
+
+// The same words, four at a time.
+@group(0) @binding(4) var<storage, read> weight_quads: array<vec4<u32>>;
+
+struct Block {
+    quants: vec4<u32>,
+    scale: vec2<f32>,
+}
+
+fn block_of(n: u32, b: u32) -> Block {
+    return Block(weight_quads[WEIGHT_START / 4u + n * (K / 32u) + b], block_scale(n, b));
+}
+
+fn eight_of(block: Block, j: u32) -> Eight {
+    return dequantised(block.quants[j], block.scale);
 }

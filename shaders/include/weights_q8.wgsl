@@ -28,3 +28,23 @@ fn weight_at(n: u32, k: u32) -> f32 {
     let word = bitcast<i32>(weight[WEIGHT_START + n * (K / 4u) + k / 4u]);
     return f32((word << (24u - k % 4u * 8u)) >> 24u) * block_scale(n, k / 32u).x;
 }
+
+// The same words, four at a time.
+@group(0) @binding(4) var<storage, read> weight_quads: array<vec4<u32>>;
+
+struct Block {
+    low: vec4<u32>,
+    high: vec4<u32>,
+    scale: f32,
+}
+
+fn block_of(n: u32, b: u32) -> Block {
+    let at = WEIGHT_START / 4u + (n * (K / 32u) + b) * 2u;
+    return Block(weight_quads[at], weight_quads[at + 1u], block_scale(n, b).x);
+}
+
+fn eight_of(block: Block, j: u32) -> Eight {
+    let words = select(block.low, block.high, j >= 2u);
+    let pair = select(words.xy, words.zw, j % 2u == 1u);
+    return Eight(signed_bytes(pair.x) * block.scale, signed_bytes(pair.y) * block.scale);
+}

@@ -127,6 +127,15 @@ impl Gpu {
         self.0.kind
     }
 
+    /// Whether kernels may share values among `lanes` neighbouring invocations: subgroups are at least that large.
+    /// Never in the page, whose WGSL needs a directive for it (`enable subgroups;`) that wgpu's own compiler refuses;
+    /// the one emulated adapter there has subgroups of 4.
+    pub fn has_subgroups_of(&self, lanes: u32) -> bool {
+        !cfg!(target_arch = "wasm32")
+            && self.0.features.contains(wgpu::Features::SUBGROUP)
+            && self.0.info.subgroup_min_size >= lanes
+    }
+
     /// Bytes held in buffers, now and at most.
     pub fn memory(&self) -> &MemoryCounter {
         &self.0.memory

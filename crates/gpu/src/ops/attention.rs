@@ -1,10 +1,14 @@
 //! Causal attention over the key-value cache.
 
+use super::matmul::SUBGROUP;
 use super::require;
 use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, shader};
 
-pub(super) const SHADERS: [Shader; 2] =
-    [shader!("attention", include "rows"), shader!("attention_tile", include "rows")];
+pub(super) const SHADERS: [Shader; 3] = [
+    shader!("attention", include "rows"),
+    shader!("attention_tile", include "rows"),
+    shader!("attention_subgroup", include "rows", include "subgroup"),
+];
 
 /// The longest head that the kernel's registers hold.
 const LONGEST_HEAD: usize = 256;
@@ -58,12 +62,21 @@ pub fn attention(gpu: &Gpu, args: Attention<'_>) -> Result<Dispatch> {
         require("attention", lse, heads)?;
         buffers.push((5, lse));
     }
-    let (shader, entries, grid) = match (gpu.kind(), args.max_rows) {
-        (AdapterKind::Gpu, _) => (&SHADERS[0], ["attention", "attention_lse"], Grid::over_rows(heads as u32, 1)),
-        (AdapterKind::Cpu, max_rows) => {
-            // Eight invocations: the heads of one row, or 4 rows each of one head. Few rows are those of a decoding
-            // step: each has a sequence of its own, so that a tile could not share keys.
-            let few = max_rows <= 32;
+    // Few rows are those of a decoding step: each has a sequence of its own, so that a tile could not share keys.
+    let few = args.max_rows <= 32;
+    let subgroups = gpu.has_subgroups_of(SUBGROUP);
+    let (shader, entries, grid) = match gpu.kind() {
+        AdapterKind::Gpu => (&SHADERS[0], ["attention", "attention_lse"], Grid::over_rows(heads as u32, 1)),
+        AdapterKind::Cpu if subgroups && few && args.lse.is_none() && head_dim % 32 == 0 && head_dim <= 128 => {
+            let groups = kv_heads * (heads / kv_heads).div_ceil(4);
+            (&SHADERS[2], ["row_per_subgroup"; 2], Grid::over_rows(groups as u32, 1))
+        }
+        AdapterKind::Cpu if subgroups && head_dim % 4 == 0 => {
+            buffers.push((6, args.count));
+            (&SHADERS[2], ["tile_per_subgroup", "tile_per_subgroup_lse"], Grid::over_rows(heads as u32, 32))
+        }
+        AdapterKind::Cpu => {
+            // Eight invocations: the heads of one row, or 4 rows each of one head.
             constants.push(("ROWS", if few { 1.0 } else { 4.0 }));
             buffers.push((6, args.count));
             let grid =
@@ -85,7 +98,9 @@ mod tests {
     #[test]
     fn agrees_with_its_twin_with_shared_prefixes_and_grouped_heads() {
         on_every_kind(|gpu| {
-            for (heads, kv_heads, dim) in [(1, 1, 2), (4, 2, 7), (9, 3, 64), (2, 1, 80), (2, 2, 256)] {
+            for (heads, kv_heads, dim) in
+                [(1, 1, 2), (4, 2, 7), (9, 3, 64), (2, 1, 80), (12, 2, 128), (1, 1, 32), (2, 2, 256)]
+            {
                 let mut rng = Rng::new((heads * 1000 + dim) as u64);
                 let sequences = vec![
                     Sequence { prefix_start: 3, prefix_length: 70, start: 80, gate: 1.0 },

@@ -44,8 +44,7 @@ pub fn lora_down(gpu: &Gpu, args: LoraDown<'_>) -> Result<Dispatch> {
         accumulate: false,
         max_rows: args.max_rows,
     };
-    let variant = MatmulVariant::choose(gpu.kind(), args.max_rows);
-    matmul::build(gpu, product, variant, &[("WEIGHT_START", args.a_offset as f64)])
+    matmul::build(gpu, product, MatmulVariant::choose(gpu, &weight, args.a_offset, args.max_rows), args.a_offset)
 }
 
 /// Arguments of [`lora_up`].

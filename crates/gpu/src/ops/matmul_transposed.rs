@@ -1,14 +1,22 @@
 //! Product with a transposed weight matrix: the gradient of a linear layer through its input.
 
-use super::matmul::shader_for;
+use super::matmul::{SUBGROUP, shader_for};
 use super::require;
+use crate::weights::BLOCK;
 use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, Weight, shader};
 
 pub(super) const SHADERS: [Shader; 4] = [
-    shader!("matmul_transposed", include "weights_q4"),
-    shader!("matmul_transposed", include "weights_q8"),
-    shader!("matmul_transposed", include "weights_f16"),
-    shader!("matmul_transposed", include "weights_f32"),
+    shader!("matmul_transposed", include "weights_q4", include "column_tile"),
+    shader!("matmul_transposed", include "weights_q8", include "column_tile"),
+    shader!("matmul_transposed", include "weights_f16", include "column_tile"),
+    shader!("matmul_transposed", include "weights_f32", include "column_tile"),
+];
+
+pub(super) const SUBGROUP_SHADERS: [Shader; 4] = [
+    shader!("matmul_transposed_subgroup", include "weights_q4", include "column_tile", include "subgroup"),
+    shader!("matmul_transposed_subgroup", include "weights_q8", include "column_tile", include "subgroup"),
+    shader!("matmul_transposed_subgroup", include "weights_f16", include "column_tile", include "subgroup"),
+    shader!("matmul_transposed_subgroup", include "weights_f32", include "column_tile", include "subgroup"),
 ];
 
 /// Arguments of [`matmul_transposed`].
@@ -45,9 +53,14 @@ pub fn matmul_transposed(gpu: &Gpu, args: MatmulTransposed<'_>) -> Result<Dispat
             reason: format!("{n} columns from {} on do not fit in rows of {}", args.dy_offset, args.dy_stride),
         });
     }
-    let (entry, rows_per_group) = match gpu.kind() {
-        AdapterKind::Cpu => ("tile_per_invocation", 8),
-        AdapterKind::Gpu => ("tile_per_workgroup", 64),
+    // The kernel for subgroups reads dy four n at a time, and whole blocks.
+    let by_fours = gpu.has_subgroups_of(SUBGROUP)
+        && k.is_multiple_of(BLOCK)
+        && [*n, args.dy_stride, args.dy_offset].iter().all(|count| count.is_multiple_of(4));
+    let (shaders, entry, rows_per_group) = match gpu.kind() {
+        AdapterKind::Cpu if by_fours => (&SUBGROUP_SHADERS, "tile_per_subgroup", 8),
+        AdapterKind::Cpu => (&SHADERS, "tile_per_invocation", 8),
+        AdapterKind::Gpu => (&SHADERS, "tile_per_workgroup", 64),
     };
     let constants = [
         ("N", *n as f64),
@@ -56,7 +69,7 @@ pub fn matmul_transposed(gpu: &Gpu, args: MatmulTransposed<'_>) -> Result<Dispat
         ("DY_OFFSET", args.dy_offset as f64),
         ("ACCUMULATE", f64::from(u8::from(args.accumulate))),
     ];
-    let kernel = gpu.kernel(shader_for(&SHADERS, *format), entry, &constants)?;
+    let kernel = gpu.kernel(shader_for(shaders, *format), entry, &constants)?;
     let grid = Grid::over_rows(k.div_ceil(64) as u32, rows_per_group);
     gpu.bind(&kernel, grid, &[(0, args.dy), (1, buffer), (2, args.dx), (3, args.count)])
 }
@@ -71,11 +84,17 @@ mod tests {
     fn agrees_with_its_twin_in_every_format() {
         on_every_kind(|gpu| {
             for source in SOURCES {
-                for (rows, n, k, padding, accumulate) in
-                    [(1, 1, 32, 0, false), (3, 5, 96, 2, true), (7, 257, 64, 0, false), (70, 130, 576, 3, true)]
-                {
-                    // F16 and F32 rows need not be whole blocks, nor of even length.
-                    let k = if source.format().is_quantised() { k } else { k - 5 };
+                for (rows, n, k, padding, accumulate) in [
+                    (1, 1, 27, 0, false),
+                    (3, 5, 91, 2, true),
+                    (7, 257, 59, 0, false),
+                    (70, 130, 571usize, 3, true),
+                    // Multiples of 4 and whole blocks: another kernel where there are subgroups.
+                    (1, 4, 32, 0, false),
+                    (13, 132, 576, 4, true),
+                ] {
+                    // Only F16 and F32 rows need not be whole blocks, nor of even length.
+                    let k = if source.format().is_quantised() { k.next_multiple_of(BLOCK) } else { k };
                     let (weight, w) = gpu.weight(source, n, k, (n * k) as u64);
                     let (stride, mut rng) = (n + 2 * padding, Rng::new(rows as u64));
                     let (dy, before) = (rng.normal(rows * stride), rng.normal(rows * k));

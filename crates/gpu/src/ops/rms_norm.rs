@@ -1,9 +1,10 @@
 //! Root-mean-square normalisation.
 
+use super::matmul::SUBGROUP;
 use super::require;
 use crate::{AdapterKind, Buffer, Dispatch, Gpu, Grid, Result, Shader, shader};
 
-pub(super) const SHADER: Shader = shader!("rms_norm");
+pub(super) const SHADERS: [Shader; 2] = [shader!("rms_norm"), shader!("rms_norm_subgroup", include "subgroup")];
 
 /// Arguments of [`rms_norm`].
 #[derive(Debug, Clone, Copy)]
@@ -30,12 +31,14 @@ pub fn rms_norm(gpu: &Gpu, args: RmsNorm<'_>) -> Result<Dispatch> {
     require("rms_norm", args.x, args.dim)?;
     require("rms_norm", args.weight, args.dim)?;
     require("rms_norm", args.y, args.dim)?;
-    let (entry, rows_per_group) = match gpu.kind() {
-        AdapterKind::Cpu => ("row_per_invocation", 8),
-        AdapterKind::Gpu => ("row_per_workgroup", 1),
+    let by_fours = gpu.has_subgroups_of(SUBGROUP) && args.dim.is_multiple_of(4);
+    let (shader, entry, rows_per_group) = match gpu.kind() {
+        AdapterKind::Cpu if by_fours => (&SHADERS[1], "row_per_subgroup", 1),
+        AdapterKind::Cpu => (&SHADERS[0], "row_per_invocation", 8),
+        AdapterKind::Gpu => (&SHADERS[0], "row_per_workgroup", 1),
     };
     let constants = [("DIM", args.dim as f64), ("EPS", f64::from(args.epsilon))];
-    let kernel = gpu.kernel(&SHADER, entry, &constants)?;
+    let kernel = gpu.kernel(shader, entry, &constants)?;
     let buffers = [(0, args.x), (1, args.weight), (2, args.y)];
     let counted = [(0, args.x), (1, args.weight), (2, args.y), (3, args.count)];
     // The auto layout keeps only the bindings that an entry point uses.

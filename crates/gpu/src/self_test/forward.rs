@@ -1,7 +1,7 @@
 //! Checks of the kernels that generate tokens.
 
 use super::case::{Build, Case, Output};
-use crate::ops::{self, MatmulVariant};
+use crate::ops;
 use crate::seeded::{Rng, random_weight};
 use crate::twins::{self, AttentionShape};
 use crate::{Buffer, Gpu, Result, Row, Sequence, SourceType};
@@ -13,15 +13,17 @@ pub(super) const CHECKS: &[(&str, Build)] = &[
     ("embed (F16)", |gpu| embed(gpu, SourceType::F16)),
     ("embed (F32)", |gpu| embed(gpu, SourceType::F32)),
     ("rms_norm", rms_norm),
-    ("matmul (Q4, 1 row)", |gpu| matmul(gpu, SourceType::Q4_0, 1)),
-    ("matmul (Q8, 1 row)", |gpu| matmul(gpu, SourceType::Q8_0, 1)),
-    ("matmul (F16, 1 row)", |gpu| matmul(gpu, SourceType::F16, 1)),
-    ("matmul (F32, 1 row)", |gpu| matmul(gpu, SourceType::F32, 1)),
-    ("matmul (Q4, 3 rows)", |gpu| matmul(gpu, SourceType::Q4_1, 3)),
-    ("matmul (Q4, 7 rows)", |gpu| matmul(gpu, SourceType::Q4_1, 7)),
-    ("matmul (Q8, 7 rows)", |gpu| matmul(gpu, SourceType::Q8_0, 7)),
-    ("matmul (F16, 7 rows)", |gpu| matmul(gpu, SourceType::F16, 7)),
-    ("matmul (F32, 7 rows)", |gpu| matmul(gpu, SourceType::F32, 7)),
+    ("matmul (Q4, 1 row)", |gpu| matmul(gpu, SourceType::Q4_0, columns(SourceType::Q4_0), 1)),
+    ("matmul (Q8, 1 row)", |gpu| matmul(gpu, SourceType::Q8_0, columns(SourceType::Q8_0), 1)),
+    ("matmul (F16, 1 row)", |gpu| matmul(gpu, SourceType::F16, columns(SourceType::F16), 1)),
+    ("matmul (F32, 1 row)", |gpu| matmul(gpu, SourceType::F32, columns(SourceType::F32), 1)),
+    ("matmul (Q4, 3 rows)", |gpu| matmul(gpu, SourceType::Q4_1, columns(SourceType::Q4_1), 3)),
+    ("matmul (Q4, 7 rows)", |gpu| matmul(gpu, SourceType::Q4_1, columns(SourceType::Q4_1), 7)),
+    ("matmul (Q8, 7 rows)", |gpu| matmul(gpu, SourceType::Q8_0, columns(SourceType::Q8_0), 7)),
+    ("matmul (F16, 7 rows)", |gpu| matmul(gpu, SourceType::F16, columns(SourceType::F16), 7)),
+    ("matmul (F32, 7 rows)", |gpu| matmul(gpu, SourceType::F32, columns(SourceType::F32), 7)),
+    ("matmul (F16, whole blocks)", |gpu| matmul(gpu, SourceType::F16, 96, 7)),
+    ("matmul (F32, whole blocks)", |gpu| matmul(gpu, SourceType::F32, 96, 7)),
     ("rope_cache (interleaved)", |gpu| rope_cache(gpu, true)),
     ("rope_cache (halves)", |gpu| rope_cache(gpu, false)),
     ("attention (few rows)", |gpu| attention(gpu, false, 7)),
@@ -36,10 +38,10 @@ pub(super) const CHECKS: &[(&str, Build)] = &[
 
 /// Checks of the products for more than 8 rows, where they differ from those for 8.
 pub(super) const TILED: &[(&str, Build)] = &[
-    ("matmul (Q4, 9 rows)", |gpu| matmul(gpu, SourceType::Q4_1, 9)),
-    ("matmul (Q8, 9 rows)", |gpu| matmul(gpu, SourceType::Q8_0, 9)),
-    ("matmul (F16, 9 rows)", |gpu| matmul(gpu, SourceType::F16, 9)),
-    ("matmul (F32, 9 rows)", |gpu| matmul(gpu, SourceType::F32, 9)),
+    ("matmul (Q4, 9 rows)", |gpu| matmul(gpu, SourceType::Q4_1, columns(SourceType::Q4_1), 9)),
+    ("matmul (Q8, 9 rows)", |gpu| matmul(gpu, SourceType::Q8_0, columns(SourceType::Q8_0), 9)),
+    ("matmul (F16, 9 rows)", |gpu| matmul(gpu, SourceType::F16, columns(SourceType::F16), 9)),
+    ("matmul (F32, 9 rows)", |gpu| matmul(gpu, SourceType::F32, columns(SourceType::F32), 9)),
 ];
 
 pub(super) fn count(gpu: &Gpu, rows: usize, slot: u32) -> Result<Buffer> {
@@ -78,8 +80,8 @@ fn rms_norm(gpu: &Gpu) -> Result<Case> {
 }
 
 /// Into a part of a wider row that is left as it was; adding for 7 rows.
-fn matmul(gpu: &Gpu, source: SourceType, rows: usize) -> Result<Case> {
-    let (n, k, stride, offset, accumulate) = (69, columns(source), 74, 3, rows == 7);
+fn matmul(gpu: &Gpu, source: SourceType, k: usize, rows: usize) -> Result<Case> {
+    let (n, stride, offset, accumulate) = (69, 74, 3, rows == 7);
     let (weight, w) = random_weight(gpu, source, n, k, 3)?;
     let mut rng = Rng::new(4);
     let (x, before) = (rng.normal(rows * k), rng.normal(rows * stride));
@@ -100,7 +102,7 @@ fn matmul(gpu: &Gpu, source: SourceType, rows: usize) -> Result<Case> {
         accumulate,
         max_rows: rows,
     };
-    Ok(Case::new([ops::matmul_as(gpu, args, MatmulVariant::choose(gpu.kind(), rows))?], rows, [y]))
+    Ok(Case::new([ops::matmul(gpu, args)?], rows, [y]))
 }
 
 const SHAPE: AttentionShape = AttentionShape { heads: 4, kv_heads: 2, dim: 64 };

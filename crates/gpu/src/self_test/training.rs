@@ -13,10 +13,14 @@ pub(super) const CHECKS: &[(&str, Build)] = &[
     ("cross_entropy", cross_entropy),
     ("kl_divergence", kl_divergence),
     ("scatter_rows", scatter_rows),
-    ("matmul_transposed (Q4)", |gpu| matmul_transposed(gpu, SourceType::Q4_1)),
-    ("matmul_transposed (Q8)", |gpu| matmul_transposed(gpu, SourceType::Q8_0)),
-    ("matmul_transposed (F16)", |gpu| matmul_transposed(gpu, SourceType::F16)),
-    ("matmul_transposed (F32)", |gpu| matmul_transposed(gpu, SourceType::F32)),
+    ("matmul_transposed (Q4)", |gpu| matmul_transposed(gpu, SourceType::Q4_1, false)),
+    ("matmul_transposed (Q4, by fours)", |gpu| matmul_transposed(gpu, SourceType::Q4_1, true)),
+    ("matmul_transposed (Q8)", |gpu| matmul_transposed(gpu, SourceType::Q8_0, false)),
+    ("matmul_transposed (Q8, by fours)", |gpu| matmul_transposed(gpu, SourceType::Q8_0, true)),
+    ("matmul_transposed (F16)", |gpu| matmul_transposed(gpu, SourceType::F16, false)),
+    ("matmul_transposed (F16, by fours)", |gpu| matmul_transposed(gpu, SourceType::F16, true)),
+    ("matmul_transposed (F32)", |gpu| matmul_transposed(gpu, SourceType::F32, false)),
+    ("matmul_transposed (F32, by fours)", |gpu| matmul_transposed(gpu, SourceType::F32, true)),
     ("rms_norm_backward", rms_norm_backward),
     ("swiglu_backward", swiglu_backward),
     ("attention_backward", attention_backward),
@@ -99,8 +103,10 @@ fn scatter_rows(gpu: &Gpu) -> Result<Case> {
     Ok(Case::new([ops::scatter_rows(gpu, args)?], indices.len(), [dx]))
 }
 
-fn matmul_transposed(gpu: &Gpu, source: SourceType) -> Result<Case> {
-    let (rows, n, k, stride, offset) = (9, 37, columns(source), 42, 2);
+fn matmul_transposed(gpu: &Gpu, source: SourceType, fours: bool) -> Result<Case> {
+    // Numbers of outputs that are whole fours may have a kernel of their own.
+    let (n, stride, offset) = if fours { (36, 44, 4) } else { (37, 42, 2) };
+    let (rows, k) = (9, if fours { 96 } else { columns(source) });
     let (weight, w) = random_weight(gpu, source, n, k, 24)?;
     let mut rng = Rng::new(25);
     let (dy, before) = (rng.normal(rows * stride), rng.normal(rows * k));

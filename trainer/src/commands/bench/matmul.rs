@@ -27,7 +27,7 @@ pub(crate) async fn best_rate(gpu: &Gpu, repetitions: usize) -> Result<MatmulRat
     let mut best: Option<MatmulRate> = None;
     for shape in SHAPES {
         for variant in MatmulVariant::ALL {
-            let gflops = rate(gpu, shape, variant, repetitions).await?;
+            let Some(gflops) = rate(gpu, shape, variant, repetitions).await? else { continue };
             if best.as_ref().is_none_or(|best| gflops > best.gflops) {
                 best = Some(MatmulRate { gflops, shape, variant });
             }
@@ -36,15 +36,19 @@ pub(crate) async fn best_rate(gpu: &Gpu, repetitions: usize) -> Result<MatmulRat
     best.ok_or_else(|| anyhow::anyhow!("no matrix product was measured"))
 }
 
+/// `None` for a variant that this device cannot run.
 async fn rate(
     gpu: &Gpu,
     (rows, outputs, inputs): (usize, usize, usize),
     variant: MatmulVariant,
     repetitions: usize,
-) -> Result<f64> {
+) -> Result<Option<f64>> {
     // Ordinary numbers: zeroes or denormals could be faster or slower than real ones.
     let numbers = |count: usize| (0..count).map(|i| (i as f32 * 0.37).sin()).collect::<Vec<f32>>();
     let weight = Weight::new(gpu, "bench weight", WeightFormat::F32, outputs, inputs)?;
+    if !variant.runs_on(gpu, &weight, 0) {
+        return Ok(None);
+    }
     gpu.write(&weight.buffer, 0, &numbers(outputs * inputs));
     let x = gpu.storage_from("bench input", &numbers(rows * inputs))?;
     let y = gpu.storage("bench output", rows * outputs)?;
@@ -71,5 +75,5 @@ async fn rate(
             fastest = fastest.min(began.elapsed().as_secs_f64());
         }
     }
-    Ok(2.0 * (rows * outputs * inputs) as f64 / fastest / 1e9)
+    Ok(Some(2.0 * (rows * outputs * inputs) as f64 / fastest / 1e9))
 }
