@@ -29,6 +29,9 @@ pub(crate) struct Common {
     /// A GGUF file; the default model is downloaded where this is not given
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) model: Option<PathBuf>,
+    /// A PEFT adapter that is merged into the model: the folder with its two files
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub(crate) slow_adapter: Option<PathBuf>,
     /// The settings to start from: small (this model's own) or paper
     #[arg(long, global = true, value_name = "PRESET", default_value = "small")]
     pub(crate) preset: String,

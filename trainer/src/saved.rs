@@ -47,7 +47,7 @@ impl SavedChat {
     pub(crate) async fn of(session: &mut Session) -> Result<Self> {
         Ok(Self {
             tmem_chat: VERSION,
-            model_sha256: session.agent.policy().model().sha256.clone(),
+            model_sha256: session.agent.policy().model().identity(),
             settings: session.agent.settings().clone(),
             snapshot: session.agent.snapshot().await?,
         })
@@ -68,12 +68,12 @@ impl SavedChat {
 
     /// Puts the state into a session, settings included.
     pub(crate) async fn restore(&self, session: &mut Session) -> Result<()> {
-        let model = session.agent.policy().model();
-        if model.sha256 != self.model_sha256 {
+        let identity = session.agent.policy().model().identity();
+        if identity != self.model_sha256 {
             bail!(
-                "this chat was saved with another model (sha256 {}…) than the one loaded ({}…): give its file with --model",
+                "this chat was saved with another model (sha256 {}…) than the one loaded ({}…): give its file with --model, and its slow adapter with --slow-adapter",
                 self.model_sha256.chars().take(12).collect::<String>(),
-                model.sha256.chars().take(12).collect::<String>()
+                identity.chars().take(12).collect::<String>()
             );
         }
         if *session.agent.settings() != self.settings {

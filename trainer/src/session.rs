@@ -15,6 +15,7 @@ use tmem_core::settings::Settings;
 use tmem_gpu::{Gpu, GpuOptions};
 
 use crate::cli::Common;
+use crate::commands::peft;
 use crate::interrupt::{Stopped, on_interrupt};
 
 /// Bytes read from the model file at a time.
@@ -54,7 +55,8 @@ impl Session {
         let path = tmem_fetch::ensure_model(common.model.as_deref())?;
         let name = path.display();
         let began = Instant::now();
-        let (model, file_bytes) = load_model(&gpu, &path, &abort).with_context(|| format!("cannot load {name}"))?;
+        let (model, file_bytes) = load_model(&gpu, &path, common.slow_adapter.as_deref(), &abort)
+            .with_context(|| format!("cannot load {name}"))?;
         gpu.finish().await?;
         let loaded = began.elapsed();
         let spinner = spinner("Decomposing the adapted weights");
@@ -73,12 +75,15 @@ pub(crate) async fn open_gpu(common: &Common) -> Result<Gpu> {
 }
 
 /// Reads the model in chunks; it is never held whole in memory. Also returns the size of the file.
-fn load_model(gpu: &Gpu, path: &Path, abort: &Abort) -> Result<(Model, u64)> {
+fn load_model(gpu: &Gpu, path: &Path, slow_adapter: Option<&Path>, abort: &Abort) -> Result<(Model, u64)> {
     let mut file = File::open(path)?;
     let bytes = file.metadata()?.len();
     let bar = ProgressBar::new(bytes).with_style(style("{bytes}/{total_bytes} {eta}"));
     bar.set_message("Loading the model");
     let mut loader = ModelLoader::new(gpu);
+    if let Some(folder) = slow_adapter {
+        loader = loader.with_slow_adapter(peft::files(folder)?);
+    }
     let mut chunk = vec![0; CHUNK];
     loop {
         if abort.is_aborted() {

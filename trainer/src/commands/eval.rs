@@ -103,7 +103,7 @@ fn record(common: &Common, arguments: &EvalArguments, engine: &Engine, referee: 
         gold: file(&arguments.gold)?,
         corpus: files(&arguments.corpus)?,
         controls: file(&arguments.controls)?,
-        model: ModelRecord { name: engine.model().name.clone(), sha256: engine.model().sha256.clone() },
+        model: ModelRecord { name: engine.model().name.clone(), sha256: engine.model().identity() },
         adapter: engine.gpu().info().name.clone(),
         mode: arguments.mode.into(),
         prompt: arguments.prompt.into(),

@@ -44,6 +44,9 @@ struct LimitsReport {
 struct ModelReport {
     name: String,
     sha256: String,
+    /// Sha-256 of the slow adapter merged into it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slow_adapter: Option<String>,
     layers: usize,
     hidden: usize,
     heads: usize,
@@ -169,6 +172,7 @@ fn model(engine: &Engine) -> ModelReport {
     ModelReport {
         name: model.name.clone(),
         sha256: model.sha256.clone(),
+        slow_adapter: model.slow_adapter.clone(),
         layers: config.layers,
         hidden: config.hidden,
         heads: config.heads,
@@ -232,6 +236,9 @@ fn print(inspection: &Inspection) {
         limits.max_workgroup_memory_bytes >> 10
     );
     println!("model     {} (sha256 {})", model.name, model.sha256);
+    if let Some(adapter) = &model.slow_adapter {
+        println!("          with the slow adapter {adapter}");
+    }
     println!(
         "          {} layers, hidden {}, {} heads ({} for keys), feed-forward {}, vocabulary {}, context {}",
         model.layers, model.hidden, model.heads, model.kv_heads, model.ffn, model.vocab, model.context

@@ -52,9 +52,14 @@ pub(crate) async fn write(session: &mut Session, folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The two files of an adapter.
+pub(crate) fn files(folder: &Path) -> Result<PeftFiles> {
+    Ok(PeftFiles { config: text(&folder.join(CONFIG))?, weights: bytes(&folder.join(WEIGHTS))? })
+}
+
 /// Takes the fast weights and, where the folder has them, the cards; what was learned before is gone.
 pub(crate) async fn read(session: &mut Session, folder: &Path) -> Result<()> {
-    let files = PeftFiles { config: text(&folder.join(CONFIG))?, weights: bytes(&folder.join(WEIGHTS))? };
+    let files = files(folder)?;
     let cards_file = folder.join(CARDS);
     let cards: Vec<Card> = if cards_file.exists() {
         serde_json::from_str(&text(&cards_file)?)

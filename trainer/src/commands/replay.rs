@@ -33,7 +33,7 @@ pub(crate) async fn run(common: &Common, arguments: &ReplayArguments) -> Result<
     // A recipe carries its own settings and seeds.
     let mut session = Session::with_settings(common, recipe.settings.clone()).await?;
     let mut display = if arguments.json { Display::quiet() } else { Display::chat() };
-    let sha256 = session.agent.policy().model().sha256.clone();
+    let sha256 = session.agent.policy().model().identity();
     let began = std::time::Instant::now();
     let mut observe = |event| display.show(&event);
     let report = match replay(&recipe, &sha256, &mut session.agent, &mut observe, &session.abort).await {
@@ -78,7 +78,7 @@ fn verdict(outcome: &Outcome<'_>) -> String {
 /// A link that replays what a session did since its last reset; a file where that is too long for a link.
 pub(crate) async fn share(session: &mut Session) -> Result<String> {
     let model = session.agent.policy().model();
-    let identity = ModelIdentity { name: model.name.clone(), sha256: model.sha256.clone() };
+    let identity = ModelIdentity { name: model.name.clone(), sha256: model.identity() };
     let recipe = Recipe::of(&mut session.agent, identity, session.preset.clone()).await?;
     match recipe.to_fragment() {
         Ok(fragment) => Ok(format!("{PAGE}#{fragment}")),

@@ -98,7 +98,7 @@ impl Service {
         self.gpu = Some(gpu.clone());
         let Some(Loaded { model, name }) = loading.model(&gpu, source, file).await? else { return Ok(()) };
         loading.progress(Phase::Prepare, 0, 0);
-        let (settings, saved) = self.conversation_of(run, &model.sha256, settings, saved).await;
+        let (settings, saved) = self.conversation_of(run, &model.identity(), settings, saved).await;
         let engine = Engine::new(&gpu, model, &settings).await?;
         let info = ModelInfo {
             name,
@@ -152,7 +152,7 @@ impl Service {
 
     async fn save(&mut self) -> Result<(), Failure> {
         let (Some(session), Some(conversation)) = (&mut self.session, &mut self.conversation) else { return Ok(()) };
-        let sha256 = conversation.agent.policy().model().sha256.clone();
+        let sha256 = conversation.agent.policy().model().identity();
         let saved = conversation.save(&sha256).await?;
         session.write(&saved).await.map_err(|error| {
             Failure::new(Cause::Other, format!("The conversation could not be saved for a reload: {error}."))
@@ -194,7 +194,7 @@ impl Conversation<Engine> {
 
     async fn share(&mut self, run: u64) -> Result<(), Failure> {
         let model = self.agent.policy().model();
-        let identity = ModelIdentity { name: model.name.clone(), sha256: model.sha256.clone() };
+        let identity = ModelIdentity { name: model.name.clone(), sha256: model.identity() };
         let recipe = Recipe::of(&mut self.agent, identity, None).await?;
         self.reporter.send(run, News::Link { fragment: recipe.to_fragment()? });
         Ok(())
@@ -202,7 +202,7 @@ impl Conversation<Engine> {
 
     async fn replay(&mut self, run: u64, link: &str) -> Result<(), Failure> {
         let recipe = Recipe::from_link(link)?;
-        let sha256 = self.agent.policy().model().sha256.clone();
+        let sha256 = self.agent.policy().model().identity();
         // Asked before anything is given up for it.
         if recipe.model.sha256 != sha256 {
             return Err(Failure::new(Cause::Link, other_model(&recipe.model.name)));

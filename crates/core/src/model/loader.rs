@@ -6,8 +6,10 @@ use tmem_gpu::{Gpu, SourceType};
 use super::chat_template::{ChatTemplate, ChatTemplateError};
 use super::config::{ConfigError, ModelConfig};
 use super::gguf::{GgufError, GgufHeader, GgufReader, Metadata, TensorInfo, TensorType};
+use super::slow_adapter::SlowAdapter;
 use super::tokenizer::{Tokenizer, TokenizerError};
 use super::weights::{ModelWeights, TensorDescription, WeightsBuilder, WeightsError};
+use crate::fast::peft::{PeftError, PeftFiles};
 use crate::hash::hexadecimal;
 
 /// Why a model file cannot be loaded.
@@ -39,6 +41,9 @@ pub enum LoadError {
     /// The file could not be read.
     #[error("the model file cannot be read: {0}")]
     Read(String),
+    /// The slow adapter is not one of this model.
+    #[error("the slow adapter: {0}")]
+    SlowAdapter(#[from] PeftError),
     /// A loader that failed once cannot go on.
     #[error("loading failed before: start again")]
     Failed,
@@ -59,6 +64,19 @@ pub struct Model {
     pub name: String,
     /// Sha-256 of the whole file, in hexadecimal.
     pub sha256: String,
+    /// Sha-256 of the slow adapter that was merged into the weights.
+    pub slow_adapter: Option<String>,
+}
+
+impl Model {
+    /// What tells θ0 apart from every other: the file's hash, or one of it and the slow adapter's. Links, saved chats and
+    /// runs are of one such θ0.
+    pub fn identity(&self) -> String {
+        match &self.slow_adapter {
+            None => self.sha256.clone(),
+            Some(adapter) => hexadecimal(&Sha256::digest(format!("{} with slow adapter {adapter}", self.sha256))),
+        }
+    }
 }
 
 /// Takes a GGUF file in chunks of any size, in order, and leaves it on the GPU. The file is never held whole.
@@ -66,6 +84,7 @@ pub struct ModelLoader {
     gpu: Gpu,
     reader: GgufReader,
     hash: Sha256,
+    slow: Option<PeftFiles>,
     parts: Option<Parts>,
     failed: bool,
 }
@@ -73,12 +92,21 @@ pub struct ModelLoader {
 struct Parts {
     config: ModelConfig,
     builder: WeightsBuilder,
+    slow_adapter: Option<String>,
 }
 
 impl ModelLoader {
     /// A loader onto `gpu`.
     pub fn new(gpu: &Gpu) -> Self {
-        Self { gpu: gpu.clone(), reader: GgufReader::new(), hash: Sha256::new(), parts: None, failed: false }
+        let (reader, hash) = (GgufReader::new(), Sha256::new());
+        Self { gpu: gpu.clone(), reader, hash, slow: None, parts: None, failed: false }
+    }
+
+    /// Merges a slow adapter into the weights as they come.
+    #[must_use]
+    pub fn with_slow_adapter(mut self, files: PeftFiles) -> Self {
+        self.slow = Some(files);
+        self
     }
 
     /// Takes the next bytes of the file.
@@ -96,15 +124,17 @@ impl ModelLoader {
 
     fn take(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
         self.hash.update(bytes);
-        let Self { gpu, reader, parts, .. } = self;
+        let Self { gpu, reader, slow, parts, .. } = self;
         // The header is read first; only then is it known where the tensors go.
         reader.push(bytes, |header, piece| {
             let parts = match parts {
                 Some(parts) => parts,
                 None => {
                     let config = ModelConfig::from_gguf(header)?;
-                    let builder = WeightsBuilder::new(gpu, &config, describe(header))?;
-                    parts.insert(Parts { config, builder })
+                    let slow = slow.as_ref().map(|files| SlowAdapter::from_peft(&config, files)).transpose()?;
+                    let slow_adapter = slow.as_ref().map(|adapter| adapter.sha256().to_owned());
+                    let builder = WeightsBuilder::new(gpu, &config, describe(header), slow)?;
+                    parts.insert(Parts { config, builder, slow_adapter })
                 }
             };
             Ok::<(), LoadError>(parts.builder.push(piece.index, piece.first_row, piece.bytes)?)
@@ -120,11 +150,11 @@ impl ModelLoader {
             return Err(LoadError::Failed);
         }
         let header = self.reader.finish()?;
-        let Parts { config, builder } = self.parts.ok_or(LoadError::Failed)?;
+        let Parts { config, builder, slow_adapter } = self.parts.ok_or(LoadError::Failed)?;
         let weights = builder.finish()?;
         let TextSide { tokenizer, chat_template, name } = TextSide::from_gguf(&header.metadata, config.vocab)?;
         let sha256 = hexadecimal(&self.hash.finalize());
-        Ok(Model { config, tokenizer, chat_template, weights, name, sha256 })
+        Ok(Model { config, tokenizer, chat_template, weights, name, sha256, slow_adapter })
     }
 }
 

@@ -9,6 +9,7 @@ mod kv_cache;
 mod linear;
 mod loader;
 mod rope;
+mod slow_adapter;
 pub mod tokenizer;
 mod weights;
 
@@ -19,6 +20,7 @@ pub(crate) use kv_cache::{KvCache, Range as KvRange};
 pub(crate) use linear::Linear;
 pub use loader::{LoadError, Model, ModelLoader};
 pub use rope::rope_table;
+pub use slow_adapter::SlowAdapter;
 pub use tokenizer::{Specials, TokenStream};
 pub(crate) use weights::Part;
 pub use weights::{ModelWeights, TensorDescription, WeightsBuilder, WeightsError};

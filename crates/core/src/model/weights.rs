@@ -3,6 +3,7 @@
 use tmem_gpu::{Buffer, Gpu, GpuError, SourceType, Weight};
 
 use super::ModelConfig;
+use super::slow_adapter::{SlowAdapter, encode};
 use crate::fast::Projection;
 
 /// A tensor of a model file, as its header describes it.
@@ -188,7 +189,10 @@ enum Target {
 #[derive(Debug)]
 pub struct WeightsBuilder {
     gpu: Gpu,
+    slow: Option<SlowAdapter>,
     tensors: Vec<TensorDescription>,
+    /// How each tensor is held: as in the file, unless a slow adapter is merged into it.
+    held: Vec<SourceType>,
     roles: Vec<Option<Role>>,
     targets: Vec<Target>,
     rows_seen: Vec<usize>,
@@ -196,13 +200,23 @@ pub struct WeightsBuilder {
 }
 
 impl WeightsBuilder {
-    /// Makes the buffers for the tensors that a file's header lists.
+    /// Makes the buffers for the tensors that a file's header lists. `slow` is merged into them as they come.
     ///
     /// # Errors
     /// Missing, doubled or misshapen tensors; a GPU that cannot hold them.
-    pub fn new(gpu: &Gpu, config: &ModelConfig, tensors: Vec<TensorDescription>) -> Result<Self, WeightsError> {
+    pub fn new(
+        gpu: &Gpu,
+        config: &ModelConfig,
+        tensors: Vec<TensorDescription>,
+        slow: Option<SlowAdapter>,
+    ) -> Result<Self, WeightsError> {
         let roles: Vec<_> = tensors.iter().map(|t| Role::of(&t.name)).collect();
         check(config, &tensors, &roles)?;
+        let merged = |role: Option<Role>, source| match (&slow, role) {
+            (Some(slow), Some(Role::Projection(layer, projection))) => slow.merged(layer, projection, source),
+            _ => None,
+        };
+        let held: Vec<_> = tensors.iter().zip(&roles).map(|(t, &r)| merged(r, t.source).unwrap_or(t.source)).collect();
         let mut targets: Vec<Target> = tensors.iter().map(|_| Target::Ignored).collect();
         let find = |role| {
             roles.iter().position(|&r| r == Some(role)).ok_or_else(|| WeightsError::Missing(Role::describe(role)))
@@ -218,7 +232,7 @@ impl WeightsBuilder {
         for layer in 0..config.layers {
             norms.push((vector(Role::AttentionNorm(layer))?, vector(Role::FfnNorm(layer))?));
         }
-        let mut stack = |roles: &[Role]| stack(gpu, &tensors, &find, &mut targets, roles);
+        let mut stack = |roles: &[Role]| stack(gpu, &tensors, &held, &find, &mut targets, roles);
         let embedding = single(stack(&[Role::Embedding])?);
         let head = if config.tied_embeddings { None } else { Some(single(stack(&[Role::Head])?)) };
         let mut layers = Vec::new();
@@ -239,7 +253,7 @@ impl WeightsBuilder {
         }
         let rows_seen = vec![0; tensors.len()];
         let weights = ModelWeights { embedding, layers, final_norm, head, rope_factors: None };
-        Ok(Self { gpu: gpu.clone(), tensors, roles, targets, rows_seen, weights })
+        Ok(Self { gpu: gpu.clone(), slow, tensors, held, roles, targets, rows_seen, weights })
     }
 
     /// Takes rows of tensor number `index`, in the file's own encoding, from `first_row` on.
@@ -249,19 +263,25 @@ impl WeightsBuilder {
     pub fn push(&mut self, index: usize, first_row: usize, bytes: &[u8]) -> Result<(), WeightsError> {
         let tensor = &self.tensors[index];
         let source = tensor.source;
-        match &self.targets[index] {
-            Target::Ignored => {}
-            Target::Rows { weight, first_row: base } => {
+        match (&self.targets[index], self.roles[index]) {
+            (Target::Ignored, _) => {}
+            (Target::Rows { weight, first_row: base }, Some(Role::Projection(layer, projection))) => {
+                let (held, mut values) = (self.held[index], tmem_gpu::dequantise(source, bytes));
+                match &self.slow {
+                    Some(slow) if slow.merged(layer, projection, source).is_some() => {
+                        slow.add(layer, projection, first_row, &mut values);
+                        weight.upload_rows(&self.gpu, base + first_row, held, &encode(held, &values))?;
+                    }
+                    _ => weight.upload_rows(&self.gpu, base + first_row, source, bytes)?,
+                }
+                let squared: f64 = values.iter().map(|&w| f64::from(w) * f64::from(w)).sum();
+                self.weights.layers[layer].squared_norms[projection as usize] += squared;
+            }
+            (Target::Rows { weight, first_row: base }, _) => {
                 weight.upload_rows(&self.gpu, base + first_row, source, bytes)?;
             }
-            Target::Vector(buffer) => self.gpu.write(buffer, 0, &tmem_gpu::dequantise(source, bytes)),
-            Target::Factors => self.weights.rope_factors = Some(tmem_gpu::dequantise(source, bytes)),
-        }
-        if let (Some(Role::Projection(layer, projection)), Target::Rows { .. }) =
-            (self.roles[index], &self.targets[index])
-        {
-            let squared: f64 = tmem_gpu::dequantise(source, bytes).iter().map(|&w| f64::from(w) * f64::from(w)).sum();
-            self.weights.layers[layer].squared_norms[projection as usize] += squared;
+            (Target::Vector(buffer), _) => self.gpu.write(buffer, 0, &tmem_gpu::dequantise(source, bytes)),
+            (Target::Factors, _) => self.weights.rope_factors = Some(tmem_gpu::dequantise(source, bytes)),
         }
         let row_bytes = source.row_bytes(tensor.row_len).unwrap_or(usize::MAX);
         self.rows_seen[index] += bytes.len() / row_bytes;
@@ -310,12 +330,13 @@ pub(super) fn check(
 fn stack(
     gpu: &Gpu,
     tensors: &[TensorDescription],
+    held: &[SourceType],
     find: &impl Fn(Role) -> Result<usize, WeightsError>,
     targets: &mut [Target],
     roles: &[Role],
 ) -> Result<Vec<Part>, WeightsError> {
     let indices = roles.iter().map(|&role| find(role)).collect::<Result<Vec<_>, _>>()?;
-    let format = |index: usize| tensors[index].source.format();
+    let format = |index: usize| held[index].format();
     let together = indices.iter().all(|&i| format(i) == format(indices[0]));
     let mut parts = Vec::new();
     let mut offset = 0;

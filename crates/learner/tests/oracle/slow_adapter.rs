@@ -3,9 +3,10 @@
 use tmem_core::fast::Projection;
 use tmem_core::fast::peft::PeftAdapter;
 use tmem_core::model::{HostModel, ModelConfig};
+use tmem_core::rollout::policy::Weights;
 use tmem_learner::model::{Batch, Model, SlowAdapter, SlowSettings, State};
 
-use crate::support::{chain, device, host, largest_difference, numbers, tiny};
+use crate::support::{chain, device, engine_of, host, largest_difference, numbers, tiny};
 
 const IDS: [u32; 12] = [1, 40, 77, 5, 120, 9, 200, 33, 61, 250, 14, 2];
 
@@ -56,6 +57,30 @@ fn an_adapter_changes_the_logits_as_merging_it_does() {
         let before = logits(&base, State::Base);
         assert!(largest_difference(&got, &before) > 0.1, "the adapter is large enough to be seen");
         assert_eq!(logits(&adapted, State::Base), before, "the base model stays at hand");
+    }
+}
+
+/// The rollout engine merges while it loads; 4-bit matrices are then held with 8 bits, which the tolerance allows for.
+#[test]
+fn the_engine_with_the_adapter_computes_as_the_learner_does() {
+    for (name, format, tolerance) in
+        [("tiny_a", "f32", 5e-4), ("tiny_b", "f32", 5e-4), ("tiny_a", "f16", 5e-3), ("tiny_a", "q4_1", 0.05)]
+    {
+        let file = host(tiny(name, format));
+        let adapter = adapter(&file.config);
+        let (files, hash) = adapter.export(&file.config, "some/model").unwrap();
+        let mut engine = engine_of(tiny(name, format), 2, Some(files));
+        assert_eq!(engine.model().slow_adapter.as_ref(), Some(&hash));
+        assert_eq!(engine.model().sha256, file.sha256);
+        assert_ne!(engine.model().identity(), file.sha256, "links and saved chats are of one or the other");
+
+        let model = Model::new(&file, &device()).with_slow_adapter(adapter);
+        let batch = Batch::pack(&file.config, &[chain(&IDS)], 0).unwrap();
+        let want = model.logits(State::Trained, &batch, None).unwrap();
+        let prompts: Vec<Vec<u32>> = (1..=IDS.len()).map(|n| IDS[..n].to_vec()).collect();
+        let got = pollster::block_on(engine.next_logits(&prompts, Weights::Frozen)).unwrap();
+        let worst = got.iter().zip(&want).map(|(got, want)| largest_difference(got, want)).fold(0.0, f32::max);
+        assert!(worst < tolerance, "{name} {format}: logits are off by {worst}");
     }
 }
 

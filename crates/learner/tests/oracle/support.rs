@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tmem_core::engine::Engine;
-use tmem_core::fast::peft::PeftAdapter;
+use tmem_core::fast::peft::{PeftAdapter, PeftFiles};
 use tmem_core::model::{HostModel, ModelLoader};
 use tmem_core::settings::{FastSettings, Settings};
 use tmem_gpu::{Gpu, GpuOptions};
@@ -47,9 +47,17 @@ pub(crate) fn device() -> Device {
 
 /// The same file in the engine, with the last `layers` layers adapted.
 pub(crate) fn engine(path: PathBuf, layers: usize) -> Engine {
+    engine_of(path, layers, None)
+}
+
+/// The same with a slow adapter merged into it.
+pub(crate) fn engine_of(path: PathBuf, layers: usize, slow_adapter: Option<PeftFiles>) -> Engine {
     let options = GpuOptions { adapter: std::env::var("TMEM_ADAPTER").ok(), kernels: None };
     let gpu = pollster::block_on(Gpu::request(&options)).expect("these tests need an adapter");
     let mut loader = ModelLoader::new(&gpu);
+    if let Some(files) = slow_adapter {
+        loader = loader.with_slow_adapter(files);
+    }
     loader.push(&std::fs::read(path).unwrap()).unwrap();
     let fast = FastSettings { layers, rank: 6, gate: false, loss_threshold: 1.0, ..FastSettings::default() };
     let settings = Settings { fast, ..Settings::small() };
