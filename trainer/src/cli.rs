@@ -79,6 +79,8 @@ pub(crate) enum Command {
     Synth(SynthArguments),
     /// Tables and plots of evaluation runs; runs of the same settings are merged, others compared
     Report(ReportArguments),
+    /// Warm-start a base model on invented conversations: trains a slow adapter; killed, the same command goes on
+    Sft(SftArguments),
     /// Evaluate every value of some settings on the same samples and seeds, and report all of them together
     Sweep(SweepArguments),
 }
@@ -321,6 +323,19 @@ pub(crate) struct ImportArguments {
     /// The file to write, for `trainer chat --load`
     #[arg(value_name = "FILE")]
     pub(crate) saved: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SftArguments {
+    /// The run as a TOML file, as in `configs/`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// The folder for checkpoints, metrics and the adapter; one that the same run has begun is gone on with
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Check everything and print the run, then stop
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
             Command::Synth(arguments) => commands::synth::run(&cli.common, arguments),
             Command::Report(arguments) => commands::report::run(arguments),
             Command::Sweep(arguments) => commands::sweep::run(&cli.common, arguments).await,
+            Command::Sft(arguments) => commands::sft::run(&cli.common, arguments).await,
             Command::Bench(arguments) => commands::bench::run(&cli.common, arguments).await,
         }
     });

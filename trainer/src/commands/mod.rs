@@ -8,5 +8,6 @@ pub(crate) mod peft;
 pub(crate) mod probe;
 pub(crate) mod replay;
 pub(crate) mod report;
+pub(crate) mod sft;
 pub(crate) mod sweep;
 pub(crate) mod synth;

@@ -41,14 +41,18 @@ pub(crate) async fn write(session: &mut Session, folder: &Path) -> Result<()> {
     let adapter = engine.export_peft().await?;
     let files = adapter.export(&engine.model().config, &engine.model().name)?;
     let cards = serde_json::to_string_pretty(session.agent.cards())?;
-    let put = |name: &str, bytes: &[u8]| {
-        fs::write(folder.join(name), bytes).with_context(|| format!("cannot write {name} to {}", folder.display()))
-    };
-    fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    put(CONFIG, files.config.as_bytes())?;
-    put(WEIGHTS, &files.weights)?;
-    put(CARDS, cards.as_bytes())?;
+    put(folder, &files)?;
+    fs::write(folder.join(CARDS), cards).with_context(|| format!("cannot write {CARDS} to {}", folder.display()))?;
     eprintln!("wrote {CONFIG}, {WEIGHTS} and {CARDS} to {}", folder.display());
+    Ok(())
+}
+
+/// Writes the two files of an adapter into a folder, which is made where it is missing.
+pub(crate) fn put(folder: &Path, files: &PeftFiles) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    for (name, bytes) in [(CONFIG, files.config.as_bytes()), (WEIGHTS, files.weights.as_slice())] {
+        fs::write(folder.join(name), bytes).with_context(|| format!("cannot write {name} to {}", folder.display()))?;
+    }
     Ok(())
 }
 

@@ -7,8 +7,10 @@
 
 mod episode;
 mod run;
+mod synthetic;
 mod texts;
 
 pub use episode::{Asked, EpisodeSettings, EpisodeTexts, Exchange};
 pub use run::{Conversations, Sft, SftReport, SftSettings};
+pub use synthetic::{Synthetic, SyntheticSettings};
 pub use texts::Texts;

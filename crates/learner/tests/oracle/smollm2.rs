@@ -3,10 +3,12 @@
 use serde::Deserialize;
 use tmem_core::engine::AnsweredPrompt;
 use tmem_core::rollout::policy::Weights;
-use tmem_learner::model::{Batch, FastWeights, Model, Sequence, State, Target};
+use tmem_learner::model::{Batch, FastWeights, Model, Sequence, SlowAdapter, SlowSettings, State, Target};
 
 use crate::gradients::{compare, learner_gradients};
-use crate::support::{device, engine, fixture, host, largest_difference, log_probability, smollm2, with_random_b};
+use crate::support::{
+    chain, device, engine, engine_of, fixture, host, largest_difference, log_probability, smollm2, with_random_b,
+};
 
 /// Logits are of the order of 20; both sides sum in f32, in another order.
 const TOLERANCE: f32 = 5e-3;
@@ -82,6 +84,30 @@ fn smollm2_has_the_logits_of_the_engine_and_of_the_reference() {
             }
         }
     }
+}
+
+/// What merging costs on the model that it is made for: the gap between the log-probabilities of the engine that rolls
+/// out, which holds W + B A in half precision, and of the learner that trains.
+#[test]
+fn smollm2_with_a_slow_adapter_has_nearly_the_engines_log_probabilities() {
+    let reference: Reference = read("smollm2_reference.json");
+    let file = host(smollm2());
+    let fresh = SlowAdapter::new(&file.config, &SlowSettings::default(), &device()).unwrap();
+    let adapter = SlowAdapter::from_peft(&with_random_b(fresh.to_peft().unwrap(), 5e-2, 9), &device());
+    let (files, _) = adapter.export(&file.config, &file.name).unwrap();
+    let mut engine = engine_of(smollm2(), 4, Some(files));
+    let case = reference.cases.iter().min_by_key(|case| case.ids.len()).unwrap();
+    let batch = Batch::pack(&file.config, &[chain(&case.ids)], 0).unwrap();
+    let base = Model::new(&file, &device());
+    let before = base.log_probabilities(State::Base, &batch, None).unwrap();
+    let trained = base.with_slow_adapter(adapter).log_probabilities(State::Trained, &batch, None).unwrap();
+    let prompts: Vec<Vec<u32>> = (1..case.ids.len()).map(|n| case.ids[..n].to_vec()).collect();
+    let engines = pollster::block_on(engine.next_logits(&prompts, Weights::Frozen)).unwrap();
+    let engines: Vec<f32> = engines.iter().zip(&case.ids[1..]).map(|(l, &token)| log_probability(l, token)).collect();
+    let mean = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum::<f32>() / engines.len() as f32;
+    let (gap, change) = (mean(&engines, &trained), mean(&before[..engines.len()], &trained));
+    assert!(gap < 0.005, "log-probabilities are {gap} apart on average");
+    assert!(change > 20.0 * gap, "the adapter changes them by {change}, rounding by {gap}");
 }
 
 #[test]

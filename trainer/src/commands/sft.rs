@@ -1,0 +1,211 @@
+//! `trainer sft`: the supervised warm start of a base model.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use indicatif::ProgressBar;
+use serde::{Deserialize, Serialize};
+use tmem_core::fast::NEUTRAL_PROMPTS;
+use tmem_core::fast::peft::PeftAdapter;
+use tmem_core::message::Message;
+use tmem_core::model::HostModel;
+use tmem_core::rollout::policy::{GenerateRequest, Policy, Weights};
+use tmem_learner::Backend;
+use tmem_learner::model::{Model, SlowAdapter, SlowSettings};
+use tmem_learner::sft::{Exchange, Sft, SftReport, SftSettings, Synthetic, SyntheticSettings, Texts};
+
+use super::peft;
+use crate::cli::{Common, SftArguments};
+use crate::interrupt::{Stopped, on_interrupt};
+use crate::session::{Session, style};
+
+/// What a run is; in its folder once it has begun.
+const CONFIG: &str = "config.json";
+/// The fast weights before any write, as a PEFT adapter: they have the A that episodes are written with.
+const START: &str = "start";
+/// Ordinary prompts with the base model's replies.
+const ORDINARY: &str = "ordinary.json";
+const CHECKPOINTS: &str = "checkpoints";
+/// A line for each step.
+const METRICS: &str = "metrics.jsonl";
+/// What is trained, as a PEFT adapter.
+const ADAPTER: &str = "adapter";
+
+/// A run, as its file describes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SftConfig {
+    backend: Backend,
+    /// Whether cheap results are computed again instead of being kept.
+    #[serde(default)]
+    gradient_checkpointing: bool,
+    /// Steps from one checkpoint to the next.
+    checkpoint_every: usize,
+    /// Checkpoints that are kept.
+    keep: usize,
+    /// Longest reply of the base model to an ordinary prompt.
+    reply_tokens: usize,
+    #[serde(default)]
+    slow: SlowSettings,
+    #[serde(default)]
+    data: SyntheticSettings,
+    sft: SftSettings,
+}
+
+impl SftConfig {
+    fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let config: Self = toml::from_str(&text).with_context(|| format!("{} is not a run", path.display()))?;
+        ensure!(config.checkpoint_every > 0, "checkpoint_every must be at least 1");
+        ensure!(config.steps() > 0, "sft.train.schedule.max_steps must be at least 1: it is the length of the run");
+        Ok(config)
+    }
+
+    /// Steps of the whole run.
+    fn steps(&self) -> usize {
+        self.sft.train.schedule.max_steps
+    }
+}
+
+/// Runs the command.
+pub(crate) async fn run(common: &Common, arguments: &SftArguments) -> Result<()> {
+    let config = SftConfig::read(&arguments.config)?;
+    let conversations = Synthetic::new(config.data)?;
+    let device = config.backend.device(config.gradient_checkpointing)?;
+    let model_file = tmem_fetch::ensure_model(common.model.as_deref())?;
+    if arguments.dry_run {
+        println!("{}", serde_json::to_string_pretty(&config)?);
+        return Ok(());
+    }
+    let (abort, folder) = (on_interrupt()?, arguments.out.as_path());
+    begin(folder, &config)?;
+    let (start, ordinary) = prepared(common, folder, config.reply_tokens).await?;
+
+    let host = HostModel::read(File::open(&model_file)?)?;
+    let slow = SlowAdapter::new(&host.config, &config.slow, &device)?;
+    let (parameters, steps) = (slow.parameters(), config.steps());
+    let model = Model::new(&host, &device).with_slow_adapter(slow);
+    let start = PeftAdapter::import(&host.config, &start)?;
+    let settings = common.settings()?;
+    let texts = Texts::new(&host, &settings.rollout.system_prompt);
+    let mut sft = Sft::new(model, texts, &conversations, start, ordinary, config.sft)?;
+    let checkpoints = folder.join(CHECKPOINTS);
+    if sft.resume(&checkpoints)? {
+        eprintln!("going on after step {}", sft.state().steps());
+    }
+    let mut metrics = Metrics::open(&folder.join(METRICS), sft.state().steps())?;
+    eprintln!("training {parameters} values for {steps} steps on {}", config.backend.name());
+    let bar = ProgressBar::new(steps as u64).with_style(style("{pos}/{len} {eta}"));
+    bar.set_position(sft.state().steps() as u64);
+    while sft.state().steps() < steps {
+        if abort.is_aborted() {
+            sft.save(&checkpoints, config.keep)?;
+            return Err(Stopped.into());
+        }
+        let report = sft.step()?;
+        metrics.put(&report)?;
+        bar.inc(1);
+        bar.set_message(format!("loss {:.3}", report.step.objective));
+        if sft.state().steps().is_multiple_of(config.checkpoint_every) || sft.state().steps() == steps {
+            sft.save(&checkpoints, config.keep)?;
+        }
+    }
+    bar.finish_and_clear();
+    let Some(adapter) = sft.state().model().slow_adapter() else { bail!("the run trained no slow adapter") };
+    let (files, sha256) = adapter.export(&host.config, &host.name)?;
+    peft::put(&folder.join(ADAPTER), &files)?;
+    eprintln!("wrote {} ({sha256}); try it with --slow-adapter", folder.join(ADAPTER).display());
+    Ok(())
+}
+
+/// Makes the folder, or goes on with one that has the same run.
+fn begin(folder: &Path, config: &SftConfig) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    let path = folder.join(CONFIG);
+    let text = serde_json::to_string_pretty(config)? + "\n";
+    match fs::read_to_string(&path) {
+        Ok(begun) => ensure!(
+            begun == text,
+            "{} holds a run with other settings ({CONFIG}): give another --out, or the settings it began with",
+            folder.display()
+        ),
+        Err(_) => fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?,
+    }
+    Ok(())
+}
+
+/// What the engine gives to the run, made once: the fast weights' A, and the base model's own replies.
+async fn prepared(
+    common: &Common,
+    folder: &Path,
+    reply_tokens: usize,
+) -> Result<(tmem_core::fast::peft::PeftFiles, Vec<Exchange>)> {
+    let (start, ordinary) = (folder.join(START), folder.join(ORDINARY));
+    if !ordinary.exists() {
+        let mut session = Session::open(common).await?;
+        let engine = session.agent.policy_mut();
+        let adapter = engine.export_peft().await?;
+        let files = adapter.export(&engine.model().config, &engine.model().name)?;
+        peft::put(&start, &files)?;
+        let requests: Vec<_> = NEUTRAL_PROMPTS
+            .iter()
+            .map(|prompt| GenerateRequest {
+                messages: vec![Message::user(*prompt)],
+                max_tokens: reply_tokens,
+                weights: Weights::Frozen,
+                ..GenerateRequest::default()
+            })
+            .collect();
+        let replies = engine.generate(&requests, &mut |_, _| {}, &session.abort).await?;
+        if session.abort.is_aborted() {
+            return Err(Stopped.into());
+        }
+        let exchanges: Vec<_> = NEUTRAL_PROMPTS
+            .iter()
+            .zip(replies)
+            .map(|(prompt, reply)| Exchange { user: (*prompt).to_owned(), assistant: reply.text })
+            .collect();
+        // Last: its presence says that both are there.
+        whole(&ordinary, &serde_json::to_vec_pretty(&exchanges)?)?;
+    }
+    let exchanges = serde_json::from_slice(&fs::read(&ordinary)?)
+        .with_context(|| format!("{} is damaged: remove it", ordinary.display()))?;
+    Ok((peft::files(&start)?, exchanges))
+}
+
+/// Writes a file whole or not at all.
+fn whole(path: &PathBuf, bytes: &[u8]) -> Result<()> {
+    let part = path.with_extension("part");
+    let write = || -> Result<()> {
+        let mut file = File::create(&part)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        Ok(fs::rename(&part, path)?)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The file with a line for each step.
+struct Metrics(File);
+
+impl Metrics {
+    /// Keeps the lines of the first `steps` steps: those after the checkpoint are taken again.
+    fn open(path: &PathBuf, steps: usize) -> Result<Self> {
+        let kept: Vec<String> = match File::open(path) {
+            Ok(file) => BufReader::new(file).lines().map_while(Result::ok).take(steps).collect(),
+            Err(_) => Vec::new(),
+        };
+        ensure!(kept.len() == steps, "{} lacks steps that the checkpoint has: use another --out", path.display());
+        let text: String = kept.into_iter().flat_map(|line| [line, "\n".to_owned()]).collect();
+        whole(path, text.as_bytes())?;
+        Ok(Self(File::options().append(true).open(path)?))
+    }
+
+    fn put(&mut self, report: &SftReport) -> Result<()> {
+        let line = serde_json::to_string(report)? + "\n";
+        // One write a line: a kill leaves whole lines and at most the beginning of one.
+        Ok(self.0.write_all(line.as_bytes())?)
+    }
+}
