@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// Sixty small steps.
+/// Some small steps.
 const RUN: &str = r#"
 backend = "flex"
 checkpoint_every = 1
-keep = 60
+keep = 24
 reply_tokens = 4
 
 [slow]
@@ -38,7 +38,7 @@ steps = 2
 
 [sft.train.schedule]
 learning_rate = 1e-3
-max_steps = 60
+max_steps = 24
 "#;
 
 struct Run {
@@ -94,7 +94,7 @@ fn a_warm_start_that_is_killed_goes_on_to_the_same_bytes() {
     let run = Run::new(RUN);
     run.finish("unbroken");
     let unbroken = run.left("unbroken");
-    assert_eq!(unbroken[0].iter().filter(|&&byte| byte == b'\n').count(), 60, "a line for each step");
+    assert_eq!(unbroken[0].iter().filter(|&&byte| byte == b'\n').count(), 24, "a line for each step");
 
     let mut killed = run.command("killed").spawn().unwrap();
     let checkpoint = run.path("killed/checkpoints/step-000000001.safetensors");
@@ -128,7 +128,7 @@ fn what_is_no_run_is_refused_before_anything_is_written() {
     assert!(told.contains("run.toml is not a run") && told.contains("episode_count"), "{told}");
     assert!(!wrong.path("out").exists());
 
-    let endless = Run::new(&RUN.replace("max_steps = 60", "max_steps = 0"));
+    let endless = Run::new(&RUN.replace("max_steps = 24", "max_steps = 0"));
     assert!(endless.refused("out").contains("max_steps must be at least 1"));
 
     let cuda = Run::new(&RUN.replace("\"flex\"", "\"cuda\""));
