@@ -1,17 +1,17 @@
 //! `trainer sft`: the supervised warm start of a base model.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 use tmem_core::fast::NEUTRAL_PROMPTS;
-use tmem_core::fast::peft::PeftAdapter;
+use tmem_core::fast::peft::{PeftAdapter, PeftFiles};
 use tmem_core::message::Message;
 use tmem_core::model::HostModel;
 use tmem_core::rollout::policy::{GenerateRequest, Policy, Weights};
+use tmem_eval::run::{Disk, Storage};
 use tmem_learner::Backend;
 use tmem_learner::model::{Model, SlowAdapter, SlowSettings};
 use tmem_learner::sft::{Exchange, Sft, SftReport, SftSettings, Synthetic, SyntheticSettings, Texts};
@@ -95,7 +95,7 @@ pub(crate) async fn run(common: &Common, arguments: &SftArguments) -> Result<()>
     if sft.resume(&checkpoints)? {
         eprintln!("going on after step {}", sft.state().steps());
     }
-    let mut metrics = Metrics::open(&folder.join(METRICS), sft.state().steps())?;
+    let mut metrics = Metrics::open(folder, sft.state().steps())?;
     eprintln!("training {parameters} values for {steps} steps on {}", config.backend.name());
     let bar = ProgressBar::new(steps as u64).with_style(style("{pos}/{len} {eta}"));
     bar.set_position(sft.state().steps() as u64);
@@ -137,11 +137,7 @@ fn begin(folder: &Path, config: &SftConfig) -> Result<()> {
 }
 
 /// What the engine gives to the run, made once: the fast weights' A, and the base model's own replies.
-async fn prepared(
-    common: &Common,
-    folder: &Path,
-    reply_tokens: usize,
-) -> Result<(tmem_core::fast::peft::PeftFiles, Vec<Exchange>)> {
+async fn prepared(common: &Common, folder: &Path, reply_tokens: usize) -> Result<(PeftFiles, Vec<Exchange>)> {
     let (start, ordinary) = (folder.join(START), folder.join(ORDINARY));
     if !ordinary.exists() {
         let mut session = Session::open(common).await?;
@@ -168,44 +164,29 @@ async fn prepared(
             .map(|(prompt, reply)| Exchange { user: (*prompt).to_owned(), assistant: reply.text })
             .collect();
         // Last: its presence says that both are there.
-        whole(&ordinary, &serde_json::to_vec_pretty(&exchanges)?)?;
+        Disk::new(folder).replace(ORDINARY, &serde_json::to_vec_pretty(&exchanges)?)?;
     }
     let exchanges = serde_json::from_slice(&fs::read(&ordinary)?)
         .with_context(|| format!("{} is damaged: remove it", ordinary.display()))?;
     Ok((peft::files(&start)?, exchanges))
 }
 
-/// Writes a file whole or not at all.
-fn whole(path: &PathBuf, bytes: &[u8]) -> Result<()> {
-    let part = path.with_extension("part");
-    let write = || -> Result<()> {
-        let mut file = File::create(&part)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        Ok(fs::rename(&part, path)?)
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
-}
-
 /// The file with a line for each step.
-struct Metrics(File);
+struct Metrics(Disk);
 
 impl Metrics {
     /// Keeps the lines of the first `steps` steps: those after the checkpoint are taken again.
-    fn open(path: &PathBuf, steps: usize) -> Result<Self> {
-        let kept: Vec<String> = match File::open(path) {
-            Ok(file) => BufReader::new(file).lines().map_while(Result::ok).take(steps).collect(),
-            Err(_) => Vec::new(),
-        };
-        ensure!(kept.len() == steps, "{} lacks steps that the checkpoint has: use another --out", path.display());
-        let text: String = kept.into_iter().flat_map(|line| [line, "\n".to_owned()]).collect();
-        whole(path, text.as_bytes())?;
-        Ok(Self(File::options().append(true).open(path)?))
+    fn open(folder: &Path, steps: usize) -> Result<Self> {
+        let mut disk = Disk::new(folder);
+        let lines = disk.read(METRICS)?.unwrap_or_default();
+        let kept: Vec<&[u8]> = lines.split_inclusive(|&byte| byte == b'\n').take(steps).collect();
+        ensure!(kept.len() == steps, "{METRICS} lacks steps that the checkpoint has: use another --out");
+        disk.replace(METRICS, &kept.concat())?;
+        Ok(Self(disk))
     }
 
     fn put(&mut self, report: &SftReport) -> Result<()> {
         let line = serde_json::to_string(report)? + "\n";
-        // One write a line: a kill leaves whole lines and at most the beginning of one.
-        Ok(self.0.write_all(line.as_bytes())?)
+        Ok(self.0.append(METRICS, line.as_bytes())?)
     }
 }

@@ -191,8 +191,8 @@ pub struct WeightsBuilder {
     gpu: Gpu,
     slow: Option<SlowAdapter>,
     tensors: Vec<TensorDescription>,
-    /// How each tensor is held: as in the file, unless a slow adapter is merged into it.
-    held: Vec<SourceType>,
+    /// How each tensor that the slow adapter changes is held.
+    merged: Vec<Option<SourceType>>,
     roles: Vec<Option<Role>>,
     targets: Vec<Target>,
     rows_seen: Vec<usize>,
@@ -216,7 +216,7 @@ impl WeightsBuilder {
             (Some(slow), Some(Role::Projection(layer, projection))) => slow.merged(layer, projection, source),
             _ => None,
         };
-        let held: Vec<_> = tensors.iter().zip(&roles).map(|(t, &r)| merged(r, t.source).unwrap_or(t.source)).collect();
+        let merged: Vec<_> = tensors.iter().zip(&roles).map(|(t, &role)| merged(role, t.source)).collect();
         let mut targets: Vec<Target> = tensors.iter().map(|_| Target::Ignored).collect();
         let find = |role| {
             roles.iter().position(|&r| r == Some(role)).ok_or_else(|| WeightsError::Missing(Role::describe(role)))
@@ -232,7 +232,7 @@ impl WeightsBuilder {
         for layer in 0..config.layers {
             norms.push((vector(Role::AttentionNorm(layer))?, vector(Role::FfnNorm(layer))?));
         }
-        let mut stack = |roles: &[Role]| stack(gpu, &tensors, &held, &find, &mut targets, roles);
+        let mut stack = |roles: &[Role]| stack(gpu, &tensors, &merged, &find, &mut targets, roles);
         let embedding = single(stack(&[Role::Embedding])?);
         let head = if config.tied_embeddings { None } else { Some(single(stack(&[Role::Head])?)) };
         let mut layers = Vec::new();
@@ -253,7 +253,7 @@ impl WeightsBuilder {
         }
         let rows_seen = vec![0; tensors.len()];
         let weights = ModelWeights { embedding, layers, final_norm, head, rope_factors: None };
-        Ok(Self { gpu: gpu.clone(), slow, tensors, held, roles, targets, rows_seen, weights })
+        Ok(Self { gpu: gpu.clone(), slow, tensors, merged, roles, targets, rows_seen, weights })
     }
 
     /// Takes rows of tensor number `index`, in the file's own encoding, from `first_row` on.
@@ -266,9 +266,9 @@ impl WeightsBuilder {
         match (&self.targets[index], self.roles[index]) {
             (Target::Ignored, _) => {}
             (Target::Rows { weight, first_row: base }, Some(Role::Projection(layer, projection))) => {
-                let (held, mut values) = (self.held[index], tmem_gpu::dequantise(source, bytes));
-                match &self.slow {
-                    Some(slow) if slow.merged(layer, projection, source).is_some() => {
+                let mut values = tmem_gpu::dequantise(source, bytes);
+                match (&self.slow, self.merged[index]) {
+                    (Some(slow), Some(held)) => {
                         slow.add(layer, projection, first_row, &mut values);
                         weight.upload_rows(&self.gpu, base + first_row, held, &encode(held, &values))?;
                     }
@@ -330,13 +330,13 @@ pub(super) fn check(
 fn stack(
     gpu: &Gpu,
     tensors: &[TensorDescription],
-    held: &[SourceType],
+    merged: &[Option<SourceType>],
     find: &impl Fn(Role) -> Result<usize, WeightsError>,
     targets: &mut [Target],
     roles: &[Role],
 ) -> Result<Vec<Part>, WeightsError> {
     let indices = roles.iter().map(|&role| find(role)).collect::<Result<Vec<_>, _>>()?;
-    let format = |index: usize| held[index].format();
+    let format = |index: usize| merged[index].unwrap_or(tensors[index].source).format();
     let together = indices.iter().all(|&i| format(i) == format(indices[0]));
     let mut parts = Vec::new();
     let mut offset = 0;

@@ -1,7 +1,6 @@
 //! Causal attention over the key-value cache.
 
-use super::matmul::SUBGROUP;
-use super::require;
+use super::{SUBGROUP, require};
 use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, shader};
 
 pub(super) const SHADERS: [Shader; 3] = [

@@ -1,6 +1,6 @@
 //! Products with a weight matrix.
 
-use super::require;
+use super::{SUBGROUP, require};
 use crate::weights::BLOCK;
 use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, Weight, WeightFormat, shader};
 
@@ -94,9 +94,6 @@ impl MatmulVariant {
         }
     }
 }
-
-/// Invocations that share what they read: LANES of `shaders/include/subgroup.wgsl`.
-pub(super) const SUBGROUP: u32 = 8;
 
 /// Rows that one tile carries; fewer where the batch is small, so that nothing is computed in vain.
 const fn row_slots(max_rows: usize) -> u32 {

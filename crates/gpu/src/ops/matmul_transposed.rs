@@ -1,7 +1,7 @@
 //! Product with a transposed weight matrix: the gradient of a linear layer through its input.
 
-use super::matmul::{SUBGROUP, shader_for};
-use super::require;
+use super::matmul::shader_for;
+use super::{SUBGROUP, require};
 use crate::weights::BLOCK;
 use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, Weight, shader};
 

@@ -105,6 +105,9 @@ pub const SHADERS: &[Shader] = &[
     swiglu_backward::SHADER,
 ];
 
+/// Invocations that share what they read: LANES of `shaders/include/subgroup.wgsl`.
+const SUBGROUP: u32 = 8;
+
 /// Demands that a buffer holds at least `words` 4-byte elements.
 pub(crate) fn require(op: &'static str, buffer: &crate::Buffer, words: usize) -> Result<()> {
     if buffer.words() < words {

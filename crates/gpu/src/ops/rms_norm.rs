@@ -1,7 +1,6 @@
 //! Root-mean-square normalisation.
 
-use super::matmul::SUBGROUP;
-use super::require;
+use super::{SUBGROUP, require};
 use crate::{AdapterKind, Buffer, Dispatch, Gpu, Grid, Result, Shader, shader};
 
 pub(super) const SHADERS: [Shader; 2] = [shader!("rms_norm"), shader!("rms_norm_subgroup", include "subgroup")];
