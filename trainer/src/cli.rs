@@ -81,6 +81,9 @@ pub(crate) enum Command {
     Report(ReportArguments),
     /// Warm-start a base model on invented conversations: trains a slow adapter; killed, the same command goes on
     Sft(SftArguments),
+    /// Train a base model by reinforcement to write memories worth having: trains a slow adapter; killed, the same
+    /// command goes on
+    Rl(RlArguments),
     /// Evaluate every value of some settings on the same samples and seeds, and report all of them together
     Sweep(SweepArguments),
 }
@@ -327,10 +330,23 @@ pub(crate) struct ImportArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct SftArguments {
-    /// The run as a TOML file, as in `configs/`
+    /// The run as a TOML file, as in `configs/`; --set NAME=VALUE takes the place of what it says (sft.episodes=4)
     #[arg(long, value_name = "FILE")]
     pub(crate) config: PathBuf,
     /// The folder for checkpoints, metrics and the adapter; one that the same run has begun is gone on with
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Check everything and print the run, then stop
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RlArguments {
+    /// The run as a TOML file, as in `configs/`; --set NAME=VALUE takes the place of what it says (rl.beta=0.04)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// The folder for checkpoints, metrics, episodes and the adapter; one that the same run has begun is gone on with
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
     /// Check everything and print the run, then stop
@@ -366,7 +382,7 @@ pub(crate) enum Measurement {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReportArguments {
-    /// Folders that `trainer eval` wrote, all of one benchmark
+    /// Folders that `trainer eval` wrote, all of one benchmark, or that `trainer rl` wrote
     #[arg(required = true, value_name = "FOLDER")]
     pub(crate) folders: Vec<PathBuf>,
     /// The folder for summary.json, summary.md and the plots; that of the run where there is only one

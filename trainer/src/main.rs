@@ -6,6 +6,7 @@ mod events;
 mod interrupt;
 mod saved;
 mod session;
+mod tensorboard;
 
 use std::process::ExitCode;
 
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
             Command::Report(arguments) => commands::report::run(arguments),
             Command::Sweep(arguments) => commands::sweep::run(&cli.common, arguments).await,
             Command::Sft(arguments) => commands::sft::run(&cli.common, arguments).await,
+            Command::Rl(arguments) => commands::rl::run(&cli.common, arguments).await,
             Command::Bench(arguments) => commands::bench::run(&cli.common, arguments).await,
         }
     });

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use tmem_core::abort::Abort;
 use tmem_core::engine::Engine;
+use tmem_core::fast::peft::PeftFiles;
 use tmem_core::model::{Model, ModelLoader};
 use tmem_core::rollout::Agent;
 use tmem_core::settings::Settings;
@@ -55,8 +56,11 @@ impl Session {
         let path = tmem_fetch::ensure_model(common.model.as_deref())?;
         let name = path.display();
         let began = Instant::now();
-        let (model, file_bytes) = load_model(&gpu, &path, common.slow_adapter.as_deref(), &abort)
-            .with_context(|| format!("cannot load {name}"))?;
+        let slow_adapter = common.slow_adapter.as_deref().map(peft::files).transpose()?;
+        let bar = ProgressBar::no_length().with_style(style("{bytes}/{total_bytes} {eta}"));
+        bar.set_message("Loading the model");
+        let (model, file_bytes) =
+            load_model(&gpu, &path, slow_adapter, &bar, &abort).with_context(|| format!("cannot load {name}"))?;
         gpu.finish().await?;
         let loaded = began.elapsed();
         let spinner = spinner("Decomposing the adapted weights");
@@ -75,14 +79,19 @@ pub(crate) async fn open_gpu(common: &Common) -> Result<Gpu> {
 }
 
 /// Reads the model in chunks; it is never held whole in memory. Also returns the size of the file.
-fn load_model(gpu: &Gpu, path: &Path, slow_adapter: Option<&Path>, abort: &Abort) -> Result<(Model, u64)> {
+pub(crate) fn load_model(
+    gpu: &Gpu,
+    path: &Path,
+    slow_adapter: Option<PeftFiles>,
+    bar: &ProgressBar,
+    abort: &Abort,
+) -> Result<(Model, u64)> {
     let mut file = File::open(path)?;
     let bytes = file.metadata()?.len();
-    let bar = ProgressBar::new(bytes).with_style(style("{bytes}/{total_bytes} {eta}"));
-    bar.set_message("Loading the model");
+    bar.set_length(bytes);
     let mut loader = ModelLoader::new(gpu);
-    if let Some(folder) = slow_adapter {
-        loader = loader.with_slow_adapter(peft::files(folder)?);
+    if let Some(files) = slow_adapter {
+        loader = loader.with_slow_adapter(files);
     }
     let mut chunk = vec![0; CHUNK];
     loop {

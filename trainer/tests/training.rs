@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// Some small steps.
-const RUN: &str = r#"
+/// Some small steps of the warm start.
+const SFT: &str = r#"
 backend = "flex"
 checkpoint_every = 1
 keep = 24
 reply_tokens = 4
+
+[agent.fast]
+layers = 1
 
 [slow]
 r = 2
@@ -41,15 +44,76 @@ learning_rate = 1e-3
 max_steps = 24
 "#;
 
+/// Some small steps of reinforcement on the toy model, which has something to be rewarded for.
+const RL: &str = r#"
+backend = "flex"
+steps = 6
+checkpoint_every = 1
+keep = 2
+evaluate_every = 2
+evaluation_tasks = 4
+episodes_every = 2
+
+[tasks]
+kind = "codes"
+told = 1
+unknown = 1
+
+[agent.rollout]
+writer = "json"
+max_cards = 8
+answer_tokens = 4
+
+[agent.fast]
+layers = 1
+learning_rate = 2e-2
+steps = 8
+batch = 4
+gate = false
+kl_weight = 0.0
+kl_prompts = 0
+
+[slow]
+r = 4
+
+[rl]
+tasks = 2
+num_generations = 4
+max_completion_length = 64
+num_iterations = 2
+beta = 0.01
+
+[rl.reward]
+leak = 0.2
+damage = 0.01
+
+[rl.train.schedule]
+learning_rate = 1e-3
+"#;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures").join(name)
+}
+
 struct Run {
+    command: &'static str,
+    model: PathBuf,
     folder: tempfile::TempDir,
 }
 
 impl Run {
-    fn new(config: &str) -> Self {
+    fn new(command: &'static str, model: &str, config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("run.toml"), config).unwrap();
-        Self { folder }
+        Self { command, model: fixture(model), folder }
+    }
+
+    fn sft(config: &str) -> Self {
+        Self::new("sft", "tiny_a.q4_1.gguf", config)
+    }
+
+    fn rl(config: &str) -> Self {
+        Self::new("rl", "toy_writer.q8_0.gguf", config)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -58,15 +122,9 @@ impl Run {
 
     fn command(&self, out: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));
-        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/tiny_a.q4_1.gguf");
-        command.args(["sft", "--set=fast.layers=1", "--config"]).arg(self.path("run.toml"));
-        command
-            .arg("--model")
-            .arg(model)
-            .arg("--out")
-            .arg(self.path(out))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.arg(self.command).arg("--config").arg(self.path("run.toml"));
+        command.arg("--model").arg(&self.model).arg("--out").arg(self.path(out));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
@@ -76,45 +134,57 @@ impl Run {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// Runs until its first checkpoint is there, and kills it.
+    fn kill(&self, out: &str) {
+        let mut killed = self.command(out).spawn().unwrap();
+        let checkpoints = self.path(out).join("checkpoints");
+        let begun = || {
+            fs::read_dir(&checkpoints).is_ok_and(|mut entries| {
+                entries.any(|entry| entry.unwrap().path().extension().is_some_and(|e| e == "safetensors"))
+            })
+        };
+        while !begun() {
+            assert!(killed.try_wait().unwrap().is_none(), "the run ended before its first checkpoint was seen");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        killed.kill().unwrap();
+        killed.wait().unwrap();
+    }
+
     fn refused(&self, out: &str) -> String {
         let output = self.command(out).output().unwrap();
         assert!(!output.status.success());
         String::from_utf8(output.stderr).unwrap()
     }
 
-    /// Everything that a run leaves for others.
-    fn left(&self, out: &str) -> [Vec<u8>; 3] {
-        ["metrics.jsonl", "adapter/adapter_config.json", "adapter/adapter_model.safetensors"]
-            .map(|name| fs::read(self.path(out).join(name)).unwrap())
+    /// Some of what a run leaves for others.
+    fn left(&self, out: &str, names: &[&str]) -> Vec<Vec<u8>> {
+        let adapter = ["adapter/adapter_config.json", "adapter/adapter_model.safetensors"];
+        names.iter().chain(&adapter).map(|name| fs::read(self.path(out).join(name)).unwrap()).collect()
     }
+}
+
+fn lines(bytes: &[u8]) -> Vec<serde_json::Value> {
+    let text = std::str::from_utf8(bytes).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[test]
 fn a_warm_start_that_is_killed_goes_on_to_the_same_bytes() {
-    let run = Run::new(RUN);
+    let run = Run::sft(SFT);
     run.finish("unbroken");
-    let unbroken = run.left("unbroken");
-    assert_eq!(unbroken[0].iter().filter(|&&byte| byte == b'\n').count(), 24, "a line for each step");
-
-    let mut killed = run.command("killed").spawn().unwrap();
-    let checkpoint = run.path("killed/checkpoints/step-000000001.safetensors");
-    while !checkpoint.exists() {
-        assert!(killed.try_wait().unwrap().is_none(), "the run ended before its first checkpoint was seen");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    killed.kill().unwrap();
-    killed.wait().unwrap();
+    let unbroken = run.left("unbroken", &["metrics.jsonl"]);
+    assert_eq!(lines(&unbroken[0]).len(), 24, "a line for each step");
+    run.kill("killed");
     run.finish("killed");
-    assert!(run.left("killed") == unbroken);
+    assert!(run.left("killed", &["metrics.jsonl"]) == unbroken);
 
     // The adapter is one that the other commands load.
-    let adapter = run.path("killed/adapter");
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/tiny_a.q4_1.gguf");
     let inspect = Command::new(env!("CARGO_BIN_EXE_trainer"))
         .args(["inspect", "--set=fast.layers=1", "--model"])
-        .arg(model)
+        .arg(&run.model)
         .arg("--slow-adapter")
-        .arg(adapter)
+        .arg(run.path("killed/adapter"))
         .output()
         .unwrap();
     let told = String::from_utf8(inspect.stdout).unwrap();
@@ -122,19 +192,74 @@ fn a_warm_start_that_is_killed_goes_on_to_the_same_bytes() {
 }
 
 #[test]
+fn reinforcement_that_is_killed_goes_on_to_the_same_bytes() {
+    let names = ["metrics.jsonl", "evaluations.jsonl", "best/adapter_model.safetensors", "episodes/step-000004.md"];
+    let run = Run::rl(RL);
+    run.finish("unbroken");
+    let unbroken = run.left("unbroken", &names);
+    let (steps, evaluations) = (lines(&unbroken[0]), lines(&unbroken[1]));
+    assert_eq!((steps.len(), evaluations.len()), (6, 4), "evaluations before steps 0, 2 and 4, and at the end");
+    let all = |key: &str| steps.iter().map(|step| step[key].as_f64().unwrap()).collect::<Vec<_>>();
+    // The sampler's weights are the learner's, rounded to half precision.
+    assert!(all("gap").iter().all(|&gap| gap < 5e-3), "{:?}", all("gap"));
+    assert!(all("groups_that_differ").iter().any(|&groups| groups > 0.0), "some episodes do better than others");
+    assert!(all("gradient_norm").iter().any(|&norm| norm > 0.0));
+    assert!(
+        all("divergence")[0] < 1e-6 && all("divergence")[5] > 0.0,
+        "it leaves the base model: {:?}",
+        all("divergence")
+    );
+    let page = String::from_utf8(unbroken[3].clone()).unwrap();
+    assert!(page.contains("- wrote: What is the code of the") && page.contains("reward"), "{page}");
+
+    run.kill("killed");
+    run.finish("killed");
+    assert!(run.left("killed", &names) == unbroken);
+}
+
+#[test]
+fn settings_from_the_command_line_take_the_place_of_the_files() {
+    let run = Run::rl(RL);
+    let output =
+        run.command("out").args(["--dry-run", "--set=rl.beta=0.5", "--set=tasks.told=3", "--seed=7"]).output().unwrap();
+    let config: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((config["rl"]["beta"].as_f64(), config["tasks"]["told"].as_u64()), (Some(0.5), Some(3)));
+    assert_eq!((config["rl"]["seed"].as_u64(), config["slow"]["seed"].as_u64()), (Some(7), Some(7)));
+    assert!(!run.path("out").exists());
+}
+
+#[test]
+fn reinforcement_is_refused_where_nothing_would_be_sampled() {
+    let rules = Run::rl(&RL.replace("writer = \"json\"", "writer = \"answer_first\""));
+    assert!(rules.refused("out").contains("use `json`"));
+    let alone = Run::rl(&RL.replace("num_generations = 4", "num_generations = 1"));
+    assert!(alone.refused("out").contains("num_generations = 1 is not possible: at least 2"));
+    let unknown = Run::rl(&RL.replace("[rl]", "[rl]\nepsilon_low = 0.1"));
+    let told = unknown.refused("out");
+    assert!(told.contains("run.toml is not a run") && told.contains("epsilon_low"), "{told}");
+}
+
+#[test]
+fn a_gap_between_sampler_and_learner_stops_the_run() {
+    let strict = Run::rl(&RL.replace("[rl]", "[rl]\nmax_gap = 1e-12"));
+    let told = strict.refused("out");
+    assert!(told.contains("more than max_gap") && told.contains("nothing was changed"), "{told}");
+}
+
+#[test]
 fn what_is_no_run_is_refused_before_anything_is_written() {
-    let wrong = Run::new(&RUN.replace("episodes = 1", "episode_count = 1"));
+    let wrong = Run::sft(&SFT.replace("episodes = 1", "episode_count = 1"));
     let told = wrong.refused("out");
     assert!(told.contains("run.toml is not a run") && told.contains("episode_count"), "{told}");
     assert!(!wrong.path("out").exists());
 
-    let endless = Run::new(&RUN.replace("max_steps = 24", "max_steps = 0"));
+    let endless = Run::sft(&SFT.replace("max_steps = 24", "max_steps = 0"));
     assert!(endless.refused("out").contains("max_steps must be at least 1"));
 
-    let cuda = Run::new(&RUN.replace("\"flex\"", "\"cuda\""));
+    let cuda = Run::sft(&SFT.replace("\"flex\"", "\"cuda\""));
     assert!(cuda.refused("out").contains("is not built in"));
 
-    let begun = Run::new(RUN);
+    let begun = Run::sft(SFT);
     fs::create_dir(begun.path("out")).unwrap();
     fs::write(begun.path("out/config.json"), "{}").unwrap();
     assert!(begun.refused("out").contains("holds a run with other settings"));

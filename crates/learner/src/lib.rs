@@ -9,6 +9,7 @@
 mod backend;
 mod error;
 pub mod model;
+pub mod rl;
 pub mod sft;
 pub mod train;
 

@@ -1,10 +1,11 @@
-//! `trainer report`: tables and plots of runs that `trainer eval` left.
+//! `trainer report`: tables and plots of runs that `trainer eval` or `trainer rl` left.
 
 use std::path::Path;
 
 use anyhow::{Result, bail};
 use tmem_eval::report::Report;
 
+use super::learning_curve;
 use crate::cli::ReportArguments;
 
 /// Runs the command.
@@ -14,6 +15,9 @@ pub(crate) fn run(arguments: &ReportArguments) -> Result<()> {
         (None, [only]) => only,
         (None, _) => bail!("a report of several runs belongs to none of their folders: give --out FOLDER"),
     };
+    if arguments.folders.iter().all(|folder| learning_curve::is_run(folder)) {
+        return learning_curve::write(&arguments.folders, out);
+    }
     write_score(&arguments.folders, arguments.score.as_deref(), out)
 }
 

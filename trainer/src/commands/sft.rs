@@ -5,33 +5,29 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use indicatif::ProgressBar;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use tmem_core::fast::NEUTRAL_PROMPTS;
 use tmem_core::fast::peft::{PeftAdapter, PeftFiles};
 use tmem_core::message::Message;
 use tmem_core::model::HostModel;
 use tmem_core::rollout::policy::{GenerateRequest, Policy, Weights};
+use tmem_core::settings::Settings;
 use tmem_eval::run::{Disk, Storage};
 use tmem_learner::Backend;
 use tmem_learner::model::{Model, SlowAdapter, SlowSettings};
-use tmem_learner::sft::{Exchange, Sft, SftReport, SftSettings, Synthetic, SyntheticSettings, Texts};
+use tmem_learner::sft::{Exchange, Sft, SftSettings, Synthetic, SyntheticSettings, Texts};
 
 use super::peft;
+use super::run_folder::{ADAPTER, CHECKPOINTS, Lines, METRICS, begin, read_config};
 use crate::cli::{Common, SftArguments};
 use crate::interrupt::{Stopped, on_interrupt};
 use crate::session::{Session, style};
 
-/// What a run is; in its folder once it has begun.
-const CONFIG: &str = "config.json";
 /// The fast weights before any write, as a PEFT adapter: they have the A that episodes are written with.
 const START: &str = "start";
 /// Ordinary prompts with the base model's replies.
 const ORDINARY: &str = "ordinary.json";
-const CHECKPOINTS: &str = "checkpoints";
-/// A line for each step.
-const METRICS: &str = "metrics.jsonl";
-/// What is trained, as a PEFT adapter.
-const ADAPTER: &str = "adapter";
 
 /// A run, as its file describes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,6 +43,9 @@ struct SftConfig {
     keep: usize,
     /// Longest reply of the base model to an ordinary prompt.
     reply_tokens: usize,
+    /// The agent whose writes are simulated.
+    #[serde(default)]
+    agent: Settings,
     #[serde(default)]
     slow: SlowSettings,
     #[serde(default)]
@@ -55,9 +54,11 @@ struct SftConfig {
 }
 
 impl SftConfig {
-    fn read(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let config: Self = toml::from_str(&text).with_context(|| format!("{} is not a run", path.display()))?;
+    fn read(path: &Path, common: &Common) -> Result<Self> {
+        let mut config: Self = read_config(path, &common.set)?;
+        if let Some(seed) = common.seed {
+            (config.sft.seed, config.slow.seed) = (seed, seed);
+        }
         ensure!(config.checkpoint_every > 0, "checkpoint_every must be at least 1");
         ensure!(config.steps() > 0, "sft.train.schedule.max_steps must be at least 1: it is the length of the run");
         Ok(config)
@@ -71,7 +72,7 @@ impl SftConfig {
 
 /// Runs the command.
 pub(crate) async fn run(common: &Common, arguments: &SftArguments) -> Result<()> {
-    let config = SftConfig::read(&arguments.config)?;
+    let config = SftConfig::read(&arguments.config, common)?;
     let conversations = Synthetic::new(config.data)?;
     let device = config.backend.device(config.gradient_checkpointing)?;
     let model_file = tmem_fetch::ensure_model(common.model.as_deref())?;
@@ -81,21 +82,20 @@ pub(crate) async fn run(common: &Common, arguments: &SftArguments) -> Result<()>
     }
     let (abort, folder) = (on_interrupt()?, arguments.out.as_path());
     begin(folder, &config)?;
-    let (start, ordinary) = prepared(common, folder, config.reply_tokens).await?;
+    let (start, ordinary) = prepared(common, folder, &config).await?;
 
     let host = HostModel::read(File::open(&model_file)?)?;
     let slow = SlowAdapter::new(&host.config, &config.slow, &device)?;
     let (parameters, steps) = (slow.parameters(), config.steps());
     let model = Model::new(&host, &device).with_slow_adapter(slow);
     let start = PeftAdapter::import(&host.config, &start)?;
-    let settings = common.settings()?;
-    let texts = Texts::new(&host, &settings.rollout.system_prompt);
+    let texts = Texts::new(&host, &config.agent.rollout.system_prompt);
     let mut sft = Sft::new(model, texts, &conversations, start, ordinary, config.sft)?;
     let checkpoints = folder.join(CHECKPOINTS);
     if sft.resume(&checkpoints)? {
         eprintln!("going on after step {}", sft.state().steps());
     }
-    let mut metrics = Metrics::open(folder, sft.state().steps())?;
+    let (mut metrics, _) = Lines::open::<IgnoredAny>(folder, METRICS, sft.state().steps())?;
     eprintln!("training {parameters} values for {steps} steps on {}", config.backend.name());
     let bar = ProgressBar::new(steps as u64).with_style(style("{pos}/{len} {eta}"));
     bar.set_position(sft.state().steps() as u64);
@@ -120,27 +120,11 @@ pub(crate) async fn run(common: &Common, arguments: &SftArguments) -> Result<()>
     Ok(())
 }
 
-/// Makes the folder, or goes on with one that has the same run.
-fn begin(folder: &Path, config: &SftConfig) -> Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    let path = folder.join(CONFIG);
-    let text = serde_json::to_string_pretty(config)? + "\n";
-    match fs::read_to_string(&path) {
-        Ok(begun) => ensure!(
-            begun == text,
-            "{} holds a run with other settings ({CONFIG}): give another --out, or the settings it began with",
-            folder.display()
-        ),
-        Err(_) => fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?,
-    }
-    Ok(())
-}
-
 /// What the engine gives to the run, made once: the fast weights' A, and the base model's own replies.
-async fn prepared(common: &Common, folder: &Path, reply_tokens: usize) -> Result<(PeftFiles, Vec<Exchange>)> {
+async fn prepared(common: &Common, folder: &Path, config: &SftConfig) -> Result<(PeftFiles, Vec<Exchange>)> {
     let (start, ordinary) = (folder.join(START), folder.join(ORDINARY));
     if !ordinary.exists() {
-        let mut session = Session::open(common).await?;
+        let mut session = Session::with_settings(common, config.agent.clone()).await?;
         let engine = session.agent.policy_mut();
         let adapter = engine.export_peft().await?;
         let files = adapter.export(&engine.model().config, &engine.model().name)?;
@@ -149,7 +133,7 @@ async fn prepared(common: &Common, folder: &Path, reply_tokens: usize) -> Result
             .iter()
             .map(|prompt| GenerateRequest {
                 messages: vec![Message::user(*prompt)],
-                max_tokens: reply_tokens,
+                max_tokens: config.reply_tokens,
                 weights: Weights::Frozen,
                 ..GenerateRequest::default()
             })
@@ -169,24 +153,4 @@ async fn prepared(common: &Common, folder: &Path, reply_tokens: usize) -> Result
     let exchanges = serde_json::from_slice(&fs::read(&ordinary)?)
         .with_context(|| format!("{} is damaged: remove it", ordinary.display()))?;
     Ok((peft::files(&start)?, exchanges))
-}
-
-/// The file with a line for each step.
-struct Metrics(Disk);
-
-impl Metrics {
-    /// Keeps the lines of the first `steps` steps: those after the checkpoint are taken again.
-    fn open(folder: &Path, steps: usize) -> Result<Self> {
-        let mut disk = Disk::new(folder);
-        let lines = disk.read(METRICS)?.unwrap_or_default();
-        let kept: Vec<&[u8]> = lines.split_inclusive(|&byte| byte == b'\n').take(steps).collect();
-        ensure!(kept.len() == steps, "{METRICS} lacks steps that the checkpoint has: use another --out");
-        disk.replace(METRICS, &kept.concat())?;
-        Ok(Self(disk))
-    }
-
-    fn put(&mut self, report: &SftReport) -> Result<()> {
-        let line = serde_json::to_string(report)? + "\n";
-        Ok(self.0.append(METRICS, line.as_bytes())?)
-    }
 }

@@ -8,8 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::Projection;
+use crate::hash::hexadecimal;
 use crate::model::config::{ModelConfig, RopeStyle};
 
 /// Longest `adapter_config.json` that is read, in bytes.
@@ -50,6 +52,13 @@ pub struct PeftFiles {
     pub config: String,
     /// `adapter_model.safetensors`.
     pub weights: Vec<u8>,
+}
+
+impl PeftFiles {
+    /// What the adapter is known by: sha-256 of `adapter_model.safetensors`, in hexadecimal.
+    pub fn sha256(&self) -> String {
+        hexadecimal(&Sha256::digest(&self.weights))
+    }
 }
 
 /// Why an adapter cannot be written or read.

@@ -7,13 +7,11 @@
 use std::collections::BTreeMap;
 
 use half::f16;
-use sha2::{Digest, Sha256};
 use tmem_gpu::SourceType;
 
 use super::ModelConfig;
 use crate::fast::Projection;
 use crate::fast::peft::{PeftAdapter, PeftError, PeftFiles, PeftSite};
-use crate::hash::hexadecimal;
 
 /// A low-rank change of a model's projections.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,7 +29,7 @@ impl SlowAdapter {
     pub fn from_peft(config: &ModelConfig, files: &PeftFiles) -> Result<Self, PeftError> {
         let PeftAdapter { rank, sites } = PeftAdapter::import(config, files)?;
         let sites = sites.into_iter().map(|site| ((site.layer, site.projection), site)).collect();
-        Ok(Self { rank, sites, sha256: hexadecimal(&Sha256::digest(&files.weights)) })
+        Ok(Self { rank, sites, sha256: files.sha256() })
     }
 
     /// Sha-256 of `adapter_model.safetensors`, in hexadecimal: what the adapter is known by.
@@ -116,7 +114,7 @@ mod tests {
     fn only_changed_projections_are_held_in_half_precision() {
         let (config, files, _) = adapter();
         let slow = SlowAdapter::from_peft(&config, &files).unwrap();
-        assert_eq!(slow.sha256(), hexadecimal(&Sha256::digest(&files.weights)));
+        assert_eq!(slow.sha256(), files.sha256());
         assert_eq!(slow.merged(1, Projection::VProj, SourceType::Q4_1), Some(SourceType::F16));
         assert_eq!(slow.merged(1, Projection::VProj, SourceType::F32), Some(SourceType::F32));
         assert_eq!(slow.merged(1, Projection::KProj, SourceType::Q4_1), None);

@@ -50,6 +50,8 @@ pub struct Segment {
     pub delta: DeltaId,
     /// Scale of Δ, where a gate was asked.
     pub gate_scale: Option<f32>,
+    /// Why it ended.
+    pub finish: Finish,
 }
 
 impl Segment {
@@ -63,6 +65,7 @@ impl Segment {
             weights: request.weights,
             delta: generation.delta.clone(),
             gate_scale: generation.gate.as_ref().map(|g| g.scale),
+            finish: generation.finish,
         }
     }
 }

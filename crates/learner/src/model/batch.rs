@@ -202,6 +202,13 @@ impl Batch {
         self.targets.iter().map(|(_, target)| target)
     }
 
+    /// Gives the targets that have a reference its log-probabilities, one for each target of the batch.
+    pub(crate) fn set_references(&mut self, log_probabilities: &[f32]) {
+        for ((_, target), &log_probability) in self.targets.iter_mut().zip(log_probabilities) {
+            target.reference = target.reference.map(|reference| Reference { log_probability, ..reference });
+        }
+    }
+
     /// Whether causal attention alone keeps the sequences apart.
     pub(crate) fn is_one_sequence_a_row(&self) -> bool {
         self.segments.iter().all(|&segment| segment <= 1)

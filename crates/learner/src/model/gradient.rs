@@ -28,19 +28,31 @@ pub struct WeightedLikelihood<'a> {
 impl Objective for WeightedLikelihood<'_> {
     fn loss(&self, log_probabilities: Tensor<1>, first: usize) -> Tensor<1> {
         let ([rows], device) = (log_probabilities.dims(), log_probabilities.device().without_autodiff());
-        let targets = || self.batch.targets[first..first + rows].iter().map(|(_, target)| target);
-        let constant = |values: Vec<f32>| Tensor::<1>::from_data(TensorData::new(values, [rows]), &device);
-        let likelihood = log_probabilities.clone() * constant(targets().map(|t| -t.weight).collect());
-        if targets().all(|target| target.reference.is_none()) {
-            return likelihood.sum();
+        let weights: Vec<f32> = self.batch.targets().skip(first).take(rows).map(|target| -target.weight).collect();
+        let weights = Tensor::<1>::from_data(TensorData::new(weights, [rows]), &device);
+        let likelihood = (log_probabilities.clone() * weights).sum();
+        match reference_penalty(self.batch, log_probabilities, first) {
+            Some(penalty) => likelihood + penalty,
+            None => likelihood,
         }
-        // Without a reference the weight is 0, and what stands for it does not matter.
-        let weights = targets().map(|t| t.reference.map_or(0.0, |r| r.weight)).collect();
-        let reference = targets().map(|t| t.reference.map_or(0.0, |r| r.log_probability)).collect();
-        let apart = constant(reference) - log_probabilities;
-        let penalty = apart.clone().exp() - apart.add_scalar(1.0);
-        likelihood.sum() + (penalty * constant(weights)).sum()
     }
+}
+
+/// Σ weight · (e^δ − δ − 1) with δ = log p_ref − log p, \[1\], over the targets from number `first` on that have a
+/// reference; `None` where none has.
+pub(crate) fn reference_penalty(batch: &Batch, log_probabilities: Tensor<1>, first: usize) -> Option<Tensor<1>> {
+    let ([rows], device) = (log_probabilities.dims(), log_probabilities.device().without_autodiff());
+    let references = || batch.targets().skip(first).take(rows).map(|target| target.reference);
+    if references().all(|reference| reference.is_none()) {
+        return None;
+    }
+    let constant = |values: Vec<f32>| Tensor::<1>::from_data(TensorData::new(values, [rows]), &device);
+    // Without a reference the weight is 0, and what stands for it does not matter.
+    let weights = constant(references().map(|r| r.map_or(0.0, |r| r.weight)).collect());
+    let reference = constant(references().map(|r| r.map_or(0.0, |r| r.log_probability)).collect());
+    let apart = reference - log_probabilities;
+    let penalty = apart.clone().exp() - apart.add_scalar(1.0);
+    Some((penalty * weights).sum())
 }
 
 /// The sums that make up a loss.

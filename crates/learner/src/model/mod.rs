@@ -19,7 +19,7 @@ pub use weights::Weights;
 
 use crate::LearnError;
 use forward::{Pass, indices};
-pub(crate) use gradient::add_gradient;
+pub(crate) use gradient::{add_gradient, reference_penalty};
 pub(crate) use weights::matrix;
 
 /// Rows of logits that are held at once: bounds memory by chunk · vocabulary, whatever the batch.

@@ -7,10 +7,8 @@ use burn::tensor::{Device, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use tmem_core::fast::Projection;
 use tmem_core::fast::peft::{PeftAdapter, PeftFiles, PeftSite};
-use tmem_core::hash::hexadecimal;
 use tmem_core::model::ModelConfig;
 
 use super::weights::matrix;
@@ -123,7 +121,7 @@ impl SlowAdapter {
     /// Values that are not finite, or a failure of the device.
     pub fn export(&self, config: &ModelConfig, base_model: &str) -> Result<(PeftFiles, String), LearnError> {
         let files = self.to_peft()?.export(config, base_model)?;
-        let hash = hexadecimal(&Sha256::digest(&files.weights));
+        let hash = files.sha256();
         Ok((files, hash))
     }
 

@@ -14,3 +14,10 @@ pub use episode::{Asked, EpisodeSettings, EpisodeTexts, Exchange};
 pub use run::{Conversations, Sft, SftReport, SftSettings};
 pub use synthetic::{Synthetic, SyntheticSettings};
 pub use texts::Texts;
+
+use crate::LearnError;
+
+/// A text that cannot be made.
+pub(crate) fn text_error<E: std::error::Error>(error: E) -> LearnError {
+    LearnError::Text(error.to_string())
+}

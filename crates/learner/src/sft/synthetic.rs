@@ -1,9 +1,9 @@
 //! Invented conversations as the source of episodes.
 
 use serde::{Deserialize, Serialize};
-use tmem_eval::synthetic::{Length, Lexicon, Parameters, Plan, SyntheticError};
+use tmem_eval::synthetic::{Length, Lexicon, Parameters, Plan};
 
-use super::{Asked, Conversations, EpisodeTexts};
+use super::{Asked, Conversations, EpisodeTexts, text_error};
 use crate::LearnError;
 
 /// Which conversations are invented.
@@ -61,10 +61,6 @@ impl Conversations for Synthetic {
             unknown: unknown.map(|q| asked(q.question, q.wordings, q.held_out, q.answer)).collect(),
         })
     }
-}
-
-fn text_error(error: SyntheticError) -> LearnError {
-    LearnError::Text(error.to_string())
 }
 
 #[cfg(test)]

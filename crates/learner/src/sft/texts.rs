@@ -1,10 +1,11 @@
 //! Conversations as tokens, as the engine renders them.
 
 use tmem_core::message::{Message, Role};
-use tmem_core::model::chat_template::{ChatTemplate, ChatTemplateError};
+use tmem_core::model::chat_template::ChatTemplate;
 use tmem_core::model::tokenizer::Tokenizer;
 use tmem_core::model::{HostModel, Specials};
 
+use super::text_error;
 use crate::LearnError;
 
 /// What turns messages into tokens.
@@ -31,7 +32,20 @@ impl<'a> Texts<'a> {
             all.push(Message::system(self.system_prompt));
         }
         all.extend_from_slice(messages);
-        self.template.encode(self.tokenizer, &all, true).map_err(|error: ChatTemplateError| text_error(&error))
+        self.template.encode(self.tokenizer, &all, true).map_err(text_error)
+    }
+
+    /// [`Self::prompt`], and what the assistant's turn already begins with.
+    ///
+    /// # Errors
+    /// A template that cannot render it, or a text that has no tokens in this vocabulary.
+    pub fn begun(&self, messages: &[Message], assistant_prefix: &str) -> Result<Vec<u32>, LearnError> {
+        let mut tokens = self.prompt(messages)?;
+        if !assistant_prefix.is_empty() {
+            let prefix = self.tokenizer.encode(assistant_prefix, Specials::Literal);
+            tokens.extend(prefix.map_err(text_error)?);
+        }
+        Ok(tokens)
     }
 
     /// What the assistant says, and the end of its turn.
@@ -39,12 +53,8 @@ impl<'a> Texts<'a> {
     /// # Errors
     /// A text that has no tokens in this vocabulary.
     pub fn answer(&self, text: &str) -> Result<Vec<u32>, LearnError> {
-        let mut tokens = self.tokenizer.encode(text.trim(), Specials::Literal).map_err(|error| text_error(&error))?;
+        let mut tokens = self.tokenizer.encode(text.trim(), Specials::Literal).map_err(text_error)?;
         tokens.push(self.tokenizer.end_of_turn());
         Ok(tokens)
     }
-}
-
-fn text_error(error: &dyn std::error::Error) -> LearnError {
-    LearnError::Text(error.to_string())
 }

@@ -10,5 +10,5 @@ mod write;
 pub use checkpoint::{read_checkpoint, write_checkpoint};
 pub use optimizer::AdamWSettings;
 pub use schedule::Schedule;
-pub use step::{Part, StepReport, TrainSettings, TrainStep};
+pub use step::{Part, StepGradients, StepReport, TrainSettings, TrainStep};
 pub use write::{WriteSettings, simulate_write};

@@ -55,6 +55,16 @@ pub struct Part<'a> {
     pub objective: &'a dyn Objective,
 }
 
+/// What a step of the optimizer follows.
+pub struct StepGradients {
+    losses: LossSums,
+    gradients: Vec<Option<Tensor<2>>>,
+    /// Euclidean norm of all of it, before clipping.
+    pub norm: f64,
+    tokens: usize,
+    targets: usize,
+}
+
 /// A model in training.
 pub struct TrainStep {
     pub(super) model: Model,
@@ -106,13 +116,22 @@ impl TrainStep {
         self.apply(&parts)
     }
 
-    /// One step on the sum of the parts' losses; the parts are computed one after the other, so that only one of them
-    /// is in memory at a time.
+    /// One step on the sum of the parts' losses.
     ///
     /// # Errors
-    /// Parts without a target, fast weights that do not fit, a loss or gradient that is not finite (the model is then
-    /// as it was), or a failure of the device.
+    /// As [`Self::gradients`].
     pub fn apply(&mut self, parts: &[Part<'_>]) -> Result<StepReport, LearnError> {
+        let gradients = self.gradients(parts)?;
+        Ok(self.update(gradients))
+    }
+
+    /// The gradient of the sum of the parts' losses, for [`Self::update`]. The parts are computed one after the other,
+    /// so that only one of them is in memory at a time.
+    ///
+    /// # Errors
+    /// Parts without a target, fast weights that do not fit, a loss or gradient that is not finite, or a failure of the
+    /// device.
+    pub fn gradients(&self, parts: &[Part<'_>]) -> Result<StepGradients, LearnError> {
         let (mut losses, mut gradients) = (LossSums::default(), Vec::<Option<Tensor<2>>>::new());
         for part in parts {
             let backward = self.model.backward(part.batch, part.fast, part.objective)?;
@@ -128,23 +147,36 @@ impl TrainStep {
         if gradients.iter().all(Option::is_none) {
             return Err(LearnError::NoTargets);
         }
-        let gradient_norm = norm(&gradients)?;
-        if !gradient_norm.is_finite() {
-            return Err(self.not_finite(format!("the gradient's norm ({gradient_norm})")));
+        let norm = norm(&gradients)?;
+        if !norm.is_finite() {
+            return Err(self.not_finite(format!("the gradient's norm ({norm})")));
         }
-        clip(&mut gradients, gradient_norm, self.settings.max_grad_norm);
+        let tokens = parts.iter().map(|part| part.batch.tokens()).sum();
+        let targets = parts.iter().map(|part| part.batch.targets().len()).sum();
+        Ok(StepGradients { losses, gradients, norm, tokens, targets })
+    }
+
+    /// One step of the optimizer along gradients of the model as it is.
+    pub fn update(&mut self, step_gradients: StepGradients) -> StepReport {
+        let StepGradients { losses, mut gradients, norm, tokens, targets } = step_gradients;
+        clip(&mut gradients, norm, self.settings.max_grad_norm);
         let (step, learning_rate) = (self.steps, self.settings.schedule.rate(self.steps));
         self.optimizer.step(learning_rate, self.model.parameters_mut(), gradients);
         self.steps += 1;
-        Ok(StepReport {
+        StepReport {
             step,
             objective: losses.objective,
             anchors: losses.anchors,
-            gradient_norm,
+            gradient_norm: norm,
             learning_rate,
-            tokens: parts.iter().map(|part| part.batch.tokens()).sum(),
-            targets: parts.iter().map(|part| part.batch.targets().len()).sum(),
-        })
+            tokens,
+            targets,
+        }
+    }
+
+    /// A step in which there was nothing to learn: the model stays, the schedule goes on.
+    pub fn skip(&mut self) {
+        self.steps += 1;
     }
 
     fn not_finite(&self, what: String) -> LearnError {

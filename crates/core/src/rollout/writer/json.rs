@@ -19,6 +19,9 @@ const MAX_HISTORY: usize = 32;
 /// Most items, whole or broken, that are looked at.
 const MAX_ITEMS: usize = 512;
 
+/// The memory-writing prompt d.
+const INSTRUCTION: &str = include_str!("json_instruction.txt");
+
 /// The writer.
 #[derive(Debug, Clone, Copy)]
 pub struct JsonWriter;
@@ -59,7 +62,7 @@ impl Writer for JsonWriter {
     }
 }
 
-/// The memory-writing prompt d; `history` holds cards that shall not be written again.
+/// The memory-writing prompt of an input; `history` holds cards that shall not be written again.
 fn instruction(input: &WriterInput<'_>, history: &[Card]) -> Message {
     let max_cards = input.settings.rollout.max_cards;
     let mut more = String::new();
@@ -74,18 +77,8 @@ fn instruction(input: &WriterInput<'_>, history: &[Card]) -> Message {
             more.push_str(&format!("\n- {} {}", card.question, card.answer));
         }
     }
-    Message::user(format!(
-        "Pause here. This conversation is about to be erased; all you will keep of it are flashcards. Write a flashcard \
-         for every fact in it that could matter later: who, what, where and when, preferences, plans, events, numbers, \
-         and lessons that would help you do better next time.\n\
-         - Use only what was said explicitly. Do not guess.\n\
-         - One fact per card. Each question must make sense to someone who cannot see this conversation.\n\
-         - Keep answers short, in the words of the conversation.\n\
-         - Cover different facts; never write two cards about the same one.\n\
-         - As many cards as there are facts, {max_cards} at most. If nothing is worth keeping, write [].\n\
-         Reply with a JSON array and nothing else, in this form:\n\
-         [{{\"instruction\": \"question\", \"output\": \"answer\"}}]{more}"
-    ))
+    let instruction = INSTRUCTION.trim_end().replace("{max_cards}", &max_cards.to_string());
+    Message::user(instruction + &more)
 }
 
 /// One prompt for all turns, or several where the model cannot hold them together with its own output.

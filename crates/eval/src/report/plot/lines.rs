@@ -33,6 +33,30 @@ impl Curve {
     }
 }
 
+/// A named line of any plot.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Series {
+    /// What it is called.
+    pub name: String,
+    /// (x, y), x ascending, neither negative.
+    pub points: Vec<(f64, f64)>,
+}
+
+/// Lines of anything; `axes` are the titles of x and y.
+pub fn curves(name: &str, title: &str, subtitle: &str, axes: [&str; 2], series: Vec<Series>) -> Plot {
+    let curve = |(index, Series { name, points }): (usize, Series)| Curve {
+        name,
+        series: style::in_turn(index),
+        points: points.into_iter().map(|(x, y)| (x, y, None)).collect(),
+        marked: true,
+    };
+    let curves: Vec<Curve> = series.into_iter().enumerate().map(curve).collect();
+    let last = curves.iter().flat_map(|curve| &curve.points).map(|(x, ..)| *x).fold(0.0, f64::max);
+    let x = Axis::from_zero(axes[0], [last].into_iter(), 8);
+    let y = Axis::from_zero(axes[1], Curve::tops(&curves), 5);
+    sheet(name, title.to_owned(), subtitle, vec![(x, y, curves)])
+}
+
 /// Rows that differ in the token budget alone, in the order of the first of them.
 struct Line<'a> {
     memory: MemoryKind,

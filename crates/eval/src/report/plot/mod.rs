@@ -7,6 +7,8 @@ mod scatter;
 mod style;
 mod svg;
 
+pub use lines::{Series, curves};
+
 use super::Report;
 
 /// One plot.
