@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tmem_core::settings::{MemoryKind, Settings};
+use tmem_eval::bench::ocrr::{Division, RunOptions};
 use tmem_eval::bench::{BenchmarkKind, Dates};
 use tmem_eval::probe::CardSource;
 use tmem_eval::run::{Mode, PromptKind};
@@ -279,6 +280,56 @@ pub(crate) struct EvalArguments {
     /// Questions asked at once
     #[arg(long, value_name = "NUMBER", default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) batch: u16,
+    #[command(flatten)]
+    pub(crate) corrections: CorrectionArguments,
+}
+
+/// How rows become a stream of corrections.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Streams of corrections (ocrr)")]
+pub(crate) struct CorrectionArguments {
+    /// Share of the classes that are new to the agent
+    #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = parse_share)]
+    pub(crate) novel_classes: f64,
+    /// Examples of each other class that are told at the start
+    #[arg(long, value_name = "NUMBER", default_value = "4", value_parser = parse_count)]
+    pub(crate) known_per_class: usize,
+    /// Examples of each class in the stream
+    #[arg(long, value_name = "NUMBER", default_value = "8", value_parser = parse_count)]
+    pub(crate) stream_per_class: usize,
+    /// Examples of each class that are asked at every checkpoint
+    #[arg(long, value_name = "NUMBER", default_value = "4", value_parser = parse_count)]
+    pub(crate) asked_per_class: usize,
+    /// Examples of the stream from one checkpoint to the next
+    #[arg(long, value_name = "NUMBER", default_value = "50", value_parser = parse_count)]
+    pub(crate) checkpoint_every: usize,
+    /// Share of wrong answers that are corrected
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0, value_parser = parse_share)]
+    pub(crate) corrected: f64,
+}
+
+impl CorrectionArguments {
+    /// How rows are divided; the seed is the run's.
+    pub(crate) fn division(&self) -> Division {
+        Division {
+            novel_classes: self.novel_classes,
+            known_per_class: self.known_per_class,
+            stream_per_class: self.stream_per_class,
+            asked_per_class: self.asked_per_class,
+            ..Division::default()
+        }
+    }
+
+    /// How the stream goes; the seed is the run's.
+    pub(crate) fn options(&self) -> RunOptions {
+        RunOptions { corrected: self.corrected, checkpoint_every: self.checkpoint_every, ..RunOptions::default() }
+    }
+}
+
+/// A number from 0 to 1.
+fn parse_share(text: &str) -> Result<f64, String> {
+    let share: f64 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err(format!("{share} is not between 0 and 1")) }
 }
 
 /// A list of strategies as one argument.

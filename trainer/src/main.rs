@@ -3,6 +3,7 @@
 mod cli;
 mod commands;
 mod events;
+mod folder_lock;
 mod interrupt;
 mod saved;
 mod session;

@@ -23,6 +23,7 @@ r = 2
 [data]
 sessions = 2
 exchanges = 6
+window = 1
 
 [sft]
 episodes = 1
@@ -34,6 +35,7 @@ wordings = 2
 held_out = 1
 unknown = 1
 ordinary = 1
+transcripts = 1
 
 [sft.write]
 learning_rate = 1e-2
@@ -109,7 +111,7 @@ impl Run {
     }
 
     fn sft(config: &str) -> Self {
-        Self::new("sft", "tiny_a.q4_1.gguf", config)
+        Self::new("sft", "toy_writer.q8_0.gguf", config)
     }
 
     fn rl(config: &str) -> Self {
@@ -215,6 +217,34 @@ fn reinforcement_that_is_killed_goes_on_to_the_same_bytes() {
     run.kill("killed");
     run.finish("killed");
     assert!(run.left("killed", &names) == unbroken);
+
+    let report = Command::new(env!("CARGO_BIN_EXE_trainer"))
+        .arg("report")
+        .args([run.path("unbroken"), run.path("killed")])
+        .arg("--out")
+        .arg(run.path("report"))
+        .output()
+        .unwrap();
+    let table = String::from_utf8(report.stdout).unwrap();
+    let first = evaluations[0]["reward"].as_f64().unwrap();
+    assert!(table.contains(&format!("| unbroken | 6 | {first:.3} |")), "{table}");
+    assert!(table.contains(&format!("Reward {first:.3} ± 0.000 before")), "{table}");
+    let plot = fs::read_to_string(run.path("report/curve.svg")).unwrap();
+    assert!(plot.contains("unbroken") && plot.contains("mean reward"));
+}
+
+/// The comparison of the paper's Figure 3: the same budget for every memory.
+#[test]
+fn agents_with_other_memories_are_trained_alike() {
+    let run = Run::rl(RL);
+    for memory in ["summary", "retrieval"] {
+        let set = format!("--set=agent.rollout.memory={memory}");
+        let output = run.command(memory).args([&set, "--set=steps=1", "--set=rl.reward.damage=0.0"]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let steps = lines(&run.left(memory, &["metrics.jsonl"])[0]);
+        assert_eq!(steps[0]["outcome"]["cards"].as_f64(), Some(0.0), "{memory} writes no cards");
+        assert!(steps[0]["tokens"].as_f64().unwrap() > 4.0 && steps[0]["gap"].as_f64().unwrap() < 5e-3, "{steps:?}");
+    }
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use anyhow::{Context, Result};
 use tmem_core::engine::Engine;
 use tmem_core::rollout::policy::Policy;
-use tmem_eval::bench::ocrr::RunOptions;
 use tmem_eval::bench::search::EpisodeOptions;
 use tmem_eval::bench::{FeedOptions, OpenOptions};
 use tmem_eval::data::{Controls, DataFile};
@@ -15,6 +14,7 @@ use tmem_eval::run::{Disk, Progress, Referee, Run, RunError};
 use super::report;
 use crate::cli::{Common, EvalArguments, JudgeName};
 use crate::events::Display;
+use crate::folder_lock::FolderLock;
 use crate::interrupt::Stopped;
 use crate::session::Session;
 
@@ -34,6 +34,7 @@ pub(crate) async fn run(common: &Common, arguments: &EvalArguments) -> Result<()
     arguments.bench.open(&arguments.data, &open)?;
     let referee = referee(arguments)?;
 
+    let _lock = FolderLock::take(&arguments.out)?;
     let session = Session::open(common).await?;
     let record = record(common, arguments, session.agent.policy(), &referee)?;
     let knowledge = controls.general_knowledge.into_iter().take(KNOWLEDGE_QUESTIONS).collect();
@@ -67,6 +68,7 @@ fn open_options(arguments: &EvalArguments) -> OpenOptions {
         corpus: arguments.corpus.clone(),
         objectives: usize::from(arguments.objectives),
         source: arguments.source.clone(),
+        division: arguments.corrections.division(),
         ..OpenOptions::default()
     }
 }
@@ -119,7 +121,8 @@ fn record(common: &Common, arguments: &EvalArguments, engine: &Engine, referee: 
             action_tokens: ACTION_TOKENS,
             episode: EpisodeOptions { passage_bytes, ..episode },
         },
-        corrections: RunOptions::default(),
+        division: arguments.corrections.division(),
+        corrections: arguments.corrections.options(),
         source: arguments.source.clone(),
         judge: referee.name(),
         program: format!("trainer {}", env!("CARGO_PKG_VERSION")),

@@ -111,14 +111,14 @@ pub(crate) async fn run(common: &Common, arguments: &RlArguments) -> Result<()> 
     let host = HostModel::read(File::open(&model_file)?)?;
     let begins_with = common.slow_adapter.as_deref().map(peft::files).transpose()?;
     let sha256 = begins_with.as_ref().map(PeftFiles::sha256);
-    begin(folder, &Record { config: &config, model: &host.sha256, slow_adapter: sha256.as_deref() })?;
+    let _lock = begin(folder, &Record { config: &config, model: &host.sha256, slow_adapter: sha256.as_deref() })?;
     let slow = match &begins_with {
         Some(files) => SlowAdapter::from_peft(&PeftAdapter::import(&host.config, files)?, &device),
         None => SlowAdapter::new(&host.config, &config.slow, &device)?,
     };
     eprintln!("training {} values for {} steps on {}", slow.parameters(), config.steps, config.backend.name());
     let model = Model::new(&host, &device).with_slow_adapter(slow);
-    let texts = Texts::new(&host, &config.agent.rollout.system_prompt);
+    let texts = Texts::new(&host, &config.agent.rollout);
     let mut rl = Rl::new(model, texts, tasks.as_ref(), config.agent.clone(), config.rl)?;
     if rl.resume(&folder.join(CHECKPOINTS))? {
         eprintln!("going on after step {}", rl.steps());

@@ -9,6 +9,8 @@ use serde::de::DeserializeOwned;
 use tmem_eval::run::{Disk, Storage};
 use toml::{Table, Value};
 
+use crate::folder_lock::FolderLock;
+
 /// What a run is; in its folder once it has begun.
 pub(super) const CONFIG: &str = "config.json";
 /// What is trained, as a PEFT adapter.
@@ -44,9 +46,9 @@ fn assign(table: &mut Table, assignment: &str) -> Result<()> {
     Ok(())
 }
 
-/// Makes the folder, or goes on with one that has the same run.
-pub(super) fn begin(folder: &Path, config: &impl Serialize) -> Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+/// Makes the folder, or goes on with one that has the same run; it is this process's while the lock is held.
+pub(super) fn begin(folder: &Path, config: &impl Serialize) -> Result<FolderLock> {
+    let lock = FolderLock::take(folder)?;
     let path = folder.join(CONFIG);
     let text = serde_json::to_string_pretty(config)? + "\n";
     match fs::read_to_string(&path) {
@@ -57,7 +59,7 @@ pub(super) fn begin(folder: &Path, config: &impl Serialize) -> Result<()> {
         ),
         Err(_) => Disk::new(folder).replace(CONFIG, text.as_bytes())?,
     }
-    Ok(())
+    Ok(lock)
 }
 
 /// A file with a line for each of something that a run does in a fixed order.

@@ -81,7 +81,7 @@ pub(crate) async fn run(common: &Common, arguments: &SftArguments) -> Result<()>
         return Ok(());
     }
     let (abort, folder) = (on_interrupt()?, arguments.out.as_path());
-    begin(folder, &config)?;
+    let _lock = begin(folder, &config)?;
     let (start, ordinary) = prepared(common, folder, &config).await?;
 
     let host = HostModel::read(File::open(&model_file)?)?;
@@ -89,7 +89,7 @@ pub(crate) async fn run(common: &Common, arguments: &SftArguments) -> Result<()>
     let (parameters, steps) = (slow.parameters(), config.steps());
     let model = Model::new(&host, &device).with_slow_adapter(slow);
     let start = PeftAdapter::import(&host.config, &start)?;
-    let texts = Texts::new(&host, &config.agent.rollout.system_prompt);
+    let texts = Texts::new(&host, &config.agent.rollout);
     let mut sft = Sft::new(model, texts, &conversations, start, ordinary, config.sft)?;
     let checkpoints = folder.join(CHECKPOINTS);
     if sft.resume(&checkpoints)? {

@@ -39,6 +39,7 @@ pub(super) fn method(run: &RunRecord) -> Value {
         "judge": run.judge,
         "feed": tree(&feed),
         "search": tree(&search),
+        "division": tree(&run.division),
         "corrections": tree(&run.corrections),
         "settings": tree(&settings),
     })

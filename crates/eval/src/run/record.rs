@@ -22,7 +22,7 @@ use tmem_core::hash::hexadecimal;
 use tmem_core::settings::{MemoryKind, Settings};
 
 use super::error::RunError;
-use crate::bench::ocrr::RunOptions;
+use crate::bench::ocrr::{Division, RunOptions};
 use crate::bench::search::EpisodeOptions;
 use crate::bench::{BenchmarkKind, FeedOptions};
 use crate::probe::CardSource;
@@ -127,6 +127,9 @@ pub struct RunRecord {
     pub feed: FeedOptions,
     /// How search episodes go.
     pub search: SearchRecord,
+    /// How rows are divided into a stream of corrections, where their file does not say.
+    #[serde(default)]
+    pub division: Division,
     /// How streams of corrections go.
     pub corrections: RunOptions,
     /// MemoryAgentBench: the rows that were kept.

@@ -16,7 +16,7 @@ use tmem_core::rollout::Event;
 use tmem_core::rollout::policy::GenerateRequest;
 use tmem_core::rollout::scripted::Scripted;
 use tmem_core::settings::{MemoryKind, Settings, WriterKind};
-use tmem_eval::bench::ocrr::RunOptions;
+use tmem_eval::bench::ocrr::{Division, RunOptions};
 use tmem_eval::bench::search::EpisodeOptions;
 use tmem_eval::bench::{BenchmarkKind, FeedOptions};
 use tmem_eval::data::KeyedQuestion;
@@ -84,6 +84,7 @@ pub(crate) fn run(files: &Files, bench: BenchmarkKind, mode: Mode) -> Run {
         settings,
         feed: FeedOptions { max_bytes: Some(400), ..FeedOptions::default() },
         search: SearchRecord { objectives: 2, action_tokens: 64, episode: EpisodeOptions::default() },
+        division: Division::default(),
         corrections: RunOptions { checkpoint_every: 2, ..RunOptions::default() },
         source: None,
         judge: referee.name(),

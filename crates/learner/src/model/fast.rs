@@ -103,6 +103,11 @@ impl FastWeights {
         Ok(Some(PeftAdapter { rank: self.rank, sites }))
     }
 
+    /// The lowest layer that has a site; 0 without any.
+    pub(crate) fn first_layer(&self) -> usize {
+        self.sites.keys().next().map_or(0, |(layer, _)| *layer)
+    }
+
     /// Every B in the order of [`Self::b`], to be replaced.
     pub(crate) fn b_mut(&mut self) -> Vec<&mut Tensor<2>> {
         self.sites.values_mut().map(|site| &mut site.b).collect()

@@ -14,20 +14,41 @@ pub(crate) struct Pass<'a> {
     pub(crate) weights: &'a Weights,
     pub(crate) slow: Option<&'a SlowAdapter>,
     pub(crate) fast: Option<&'a FastBatch>,
+    /// What lower layers have left, where they need not be run again.
+    pub(crate) begun: Option<&'a Begun>,
+}
+
+/// The residual stream of a batch as it enters a layer.
+#[derive(Debug, Clone)]
+pub(crate) struct Begun {
+    layer: usize,
+    /// \[rows · time, hidden\]
+    stream: Tensor<2>,
 }
 
 impl Pass<'_> {
     /// The residual stream after the last layer, at `places` of the batch's tokens, normalised for the head:
     /// \[places, hidden\].
     pub(crate) fn head_input(&self, batch: &Batch, places: &[usize], device: &Device) -> Tensor<2> {
-        let tokens = indices(batch.tokens.iter().map(|&token| token as usize), device);
-        let positions = Positions::new(self.config, batch, device);
-        let mut stream = self.weights.embedding.clone().select(0, tokens);
-        for layer in 0..self.config.layers {
-            stream = self.layer(layer, stream, &positions);
-        }
+        let Begun { stream, .. } = self.up_to(self.config.layers, batch, device);
         let picked = stream.select(0, indices(places.iter().copied(), device));
         rms_norm(picked, &self.weights.final_norm, self.config.norm_epsilon)
+    }
+
+    /// The residual stream as it enters layer `end`.
+    pub(crate) fn up_to(&self, end: usize, batch: &Batch, device: &Device) -> Begun {
+        let positions = Positions::new(self.config, batch, device);
+        let (first, mut stream) = match self.begun {
+            Some(Begun { layer, stream }) => (*layer, stream.clone()),
+            None => {
+                let tokens = indices(batch.tokens.iter().map(|&token| token as usize), device);
+                (0, self.weights.embedding.clone().select(0, tokens))
+            }
+        };
+        for layer in first..end {
+            stream = self.layer(layer, stream, &positions);
+        }
+        Begun { layer: end, stream }
     }
 
     fn layer(&self, layer: usize, stream: Tensor<2>, positions: &Positions) -> Tensor<2> {

@@ -7,7 +7,7 @@
 use burn::tensor::{Device, Gradients, Tensor, TensorData, activation};
 use tmem_core::fast::Projection;
 
-use super::forward::Pass;
+use super::forward::{Begun, Pass};
 use super::{Batch, FastWeights, HEAD_ROWS, Model, State, read, target_log_probabilities, track};
 use crate::LearnError;
 
@@ -113,7 +113,7 @@ impl Model {
         if parameters.is_empty() {
             return Err(LearnError::NothingTrained);
         }
-        self.gradients(batch, fast, objective, &parameters, State::Base)
+        self.gradients(batch, fast, objective, &parameters, State::Base, None)
     }
 
     /// The loss of a batch and its gradient by the B of fast weights
@@ -128,7 +128,8 @@ impl Model {
         fast: &FastWeights,
         objective: &dyn Objective,
     ) -> Result<(LossSums, Vec<FastGradient>), LearnError> {
-        let Backward { losses, gradients } = self.fast_backward(batch, fast, objective)?;
+        let begun = self.begin(batch, fast);
+        let Backward { losses, gradients } = self.fast_backward(batch, fast, objective, &begun)?;
         let mut all = Vec::with_capacity(gradients.len());
         for ((layer, projection, b), gradient) in fast.b().zip(gradients) {
             let gradient = match gradient {
@@ -140,19 +141,22 @@ impl Model {
         Ok((losses, all))
     }
 
-    /// [`Self::fast_gradients`] as tensors, in the order of [`FastWeights::b`].
+    /// [`Self::fast_gradients`] as tensors, in the order of [`FastWeights::b`]; `begun` is the batch up to the lowest
+    /// layer of `fast` ([`Self::begin`]).
     pub(crate) fn fast_backward(
         &self,
         batch: &Batch,
         fast: &FastWeights,
         objective: &dyn Objective,
+        begun: &Begun,
     ) -> Result<Backward, LearnError> {
         let leaves: Vec<&Tensor<2>> = fast.b().map(|(_, _, b)| b).collect();
         // What is trained slowly is a constant here, and what Δ is held to is the model without Δ.
-        self.frozen().gradients(batch, Some(fast), objective, &leaves, State::Trained)
+        self.frozen().gradients(batch, Some(fast), objective, &leaves, State::Trained, Some(begun))
     }
 
-    /// The loss and its gradient by `leaves`; anchors are held to the model in the state `anchor`, without Δ.
+    /// The loss and its gradient by `leaves`; anchors are held to the model in the state `anchor`, without Δ. Where
+    /// nothing below a layer matters to the gradient, `begun` may say what those layers leave.
     fn gradients(
         &self,
         batch: &Batch,
@@ -160,6 +164,7 @@ impl Model {
         objective: &dyn Objective,
         leaves: &[&Tensor<2>],
         anchor: State,
+        begun: Option<&Begun>,
     ) -> Result<Backward, LearnError> {
         let targets = batch.targets.len();
         let places: Vec<usize> = batch
@@ -175,7 +180,7 @@ impl Model {
         let device = self.plain_device();
         let chosen = fast.map(|fast| fast.of(batch, &device)).transpose()?.flatten();
         let (weights, slow) = self.parts(State::Trained);
-        let pass = Pass { config: &self.config, weights, slow, fast: chosen.as_ref() };
+        let pass = Pass { config: &self.config, weights, slow, fast: chosen.as_ref(), begun };
         let input = pass.head_input(batch, &places, &device);
         let cut = HeadInput { input: input.clone().inner(), head: weights.head(), device: &self.device };
         let mut upstream = Vec::new();

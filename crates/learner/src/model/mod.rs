@@ -18,6 +18,7 @@ pub use slow::{SlowAdapter, SlowSettings};
 pub use weights::Weights;
 
 use crate::LearnError;
+pub(crate) use forward::Begun;
 use forward::{Pass, indices};
 pub(crate) use gradient::{add_gradient, reference_penalty};
 pub(crate) use weights::matrix;
@@ -178,9 +179,18 @@ impl Model {
         let fast = fast.map(|fast| fast.of(batch, &device)).transpose()?.flatten();
         let frozen = self.frozen();
         let (weights, slow) = frozen.parts(state);
-        let pass = Pass { config: &self.config, weights, slow, fast: fast.as_ref() };
+        let pass = Pass { config: &self.config, weights, slow, fast: fast.as_ref(), begun: None };
         let input = pass.head_input(batch, places, &device).inner();
         Ok((input, weights.head().clone()))
+    }
+
+    /// A batch up to the lowest layer that `fast` changes, for [`Self::fast_backward`]: the same for every B.
+    pub(crate) fn begin(&self, batch: &Batch, fast: &FastWeights) -> Begun {
+        let device = self.plain_device();
+        let frozen = self.frozen();
+        let (weights, slow) = frozen.parts(State::Trained);
+        let pass = Pass { config: &self.config, weights, slow, fast: None, begun: None };
+        pass.up_to(fast.first_layer(), batch, &device)
     }
 
     /// Weights and slow adapter that make up the model in one of its states.

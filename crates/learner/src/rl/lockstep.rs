@@ -109,7 +109,10 @@ impl<'a, P: Sampler> Lockstep<'a, P> {
             let mut places = self.places.borrow_mut();
             places.iter_mut().enumerate().filter_map(|(at, place)| Some((at, place.call.take()?))).collect()
         };
-        let Some(model) = self.model.borrow_mut().take().filter(|_| !calls.is_empty()) else { return Ok(false) };
+        if calls.is_empty() {
+            return Ok(false);
+        }
+        let Some(model) = self.model.borrow_mut().take() else { return Err(mixed_up()) };
         let outcome = self.work(model, calls).await;
         *self.model.borrow_mut() = Some(model);
         outcome.map(|()| true)

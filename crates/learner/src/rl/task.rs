@@ -5,7 +5,7 @@ use tmem_eval::synthetic::{Length, Lexicon, Parameters, Plan};
 
 use super::Codes;
 use crate::LearnError;
-use crate::sft::{Exchange, SyntheticSettings, text_error};
+use crate::sft::{Exchange, SyntheticSettings, exchanges_of, text_error};
 
 /// A conversation with questions about it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -86,7 +86,7 @@ pub struct ConversationSettings {
 
 impl Default for ConversationSettings {
     fn default() -> Self {
-        let SyntheticSettings { seed, sessions, exchanges } = SyntheticSettings::default();
+        let SyntheticSettings { seed, sessions, exchanges, .. } = SyntheticSettings::default();
         Self { seed, sessions, exchanges, known: 6, unknown: 2 }
     }
 }
@@ -110,11 +110,7 @@ impl Tasks for Conversations {
         let plan = Plan::new(&self.lexicon, &parameters, number).map_err(text_error)?;
         let mut turns = Vec::new();
         for session in plan.sessions() {
-            let said = session.map_err(text_error)?.turns;
-            turns.extend(said.chunks(2).map(|exchange| Exchange {
-                user: exchange.first().map_or_else(String::new, |turn| turn.content.clone()),
-                assistant: exchange.get(1).map_or_else(String::new, |turn| turn.content.clone()),
-            }));
+            turns.extend(exchanges_of(&session.map_err(text_error)?));
         }
         let gold = plan.gold().map_err(text_error)?;
         let first = |held_out: Vec<String>, question: String| held_out.into_iter().next().unwrap_or(question);

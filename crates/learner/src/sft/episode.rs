@@ -4,6 +4,7 @@ use rand::Rng;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 use tmem_core::message::Message;
+use tmem_core::rollout::writer::json;
 
 use super::Texts;
 use crate::LearnError;
@@ -25,11 +26,24 @@ pub struct EpisodeSettings {
     pub ordinary: usize,
     /// Weight of KL(base ‖ current) along their replies, against 1 for all answers together.
     pub ordinary_weight: f32,
+    /// Pieces of the conversation whose cards are written, without Δ.
+    pub transcripts: usize,
+    /// Weight of those cards, against 1 for all answers together.
+    pub transcripts_weight: f32,
 }
 
 impl Default for EpisodeSettings {
     fn default() -> Self {
-        Self { cards: 6, wordings: 4, held_out: 2, unknown: 3, ordinary: 2, ordinary_weight: 0.5 }
+        Self {
+            cards: 6,
+            wordings: 4,
+            held_out: 2,
+            unknown: 3,
+            ordinary: 2,
+            ordinary_weight: 0.5,
+            transcripts: 0,
+            transcripts_weight: 0.5,
+        }
     }
 }
 
@@ -53,6 +67,15 @@ pub struct Asked {
     pub answer: String,
 }
 
+/// A piece of a conversation with the cards that a perfect writer would write of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Transcript {
+    /// What is said.
+    pub turns: Vec<Exchange>,
+    /// Questions and answers; none where nothing in it is worth keeping.
+    pub cards: Vec<(String, String)>,
+}
+
 /// What episodes are drawn from.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct EpisodeTexts {
@@ -60,6 +83,8 @@ pub struct EpisodeTexts {
     pub known: Vec<Asked>,
     /// Questions about what was never told; the answer says so.
     pub unknown: Vec<Asked>,
+    /// The conversation in pieces.
+    pub transcripts: Vec<Transcript>,
 }
 
 /// An episode as sequences; their weights are those of the loss.
@@ -114,6 +139,21 @@ impl EpisodeTexts {
         }
         weigh(&mut written, 1.0);
         weigh(&mut asked, share);
+        let mut transcripts: Vec<&Transcript> = self.transcripts.iter().collect();
+        transcripts.shuffle(random);
+        let mut writing = Vec::new();
+        for transcript in transcripts {
+            if writing.len() == settings.transcripts {
+                break;
+            }
+            let cards = transcript.cards.iter().map(|(question, answer)| (question.as_str(), answer.as_str()));
+            let (prompt, answer) = (texts.writing(&transcript.turns)?, texts.answer(&json::array(cards))?);
+            // What the model cannot read whole it will not be asked to write of.
+            if prompt.len() + answer.len() <= texts.context() {
+                writing.push(Sequence::answered(&prompt, &answer, 1.0));
+            }
+        }
+        weigh(&mut writing, share * settings.transcripts_weight);
         let mut ordinary: Vec<&Exchange> = ordinary.iter().collect();
         ordinary.shuffle(random);
         ordinary.truncate(settings.ordinary);
@@ -127,6 +167,7 @@ impl EpisodeTexts {
             let targets = std::mem::take(&mut sequence.targets);
             sequence.anchors = targets.into_iter().map(|t| Anchor { position: t.position, weight }).collect();
         }
+        asked.extend(writing);
         asked.extend(held);
         Ok(Episode { written, asked })
     }

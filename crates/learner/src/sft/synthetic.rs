@@ -1,9 +1,9 @@
 //! Invented conversations as the source of episodes.
 
 use serde::{Deserialize, Serialize};
-use tmem_eval::synthetic::{Length, Lexicon, Parameters, Plan};
+use tmem_eval::synthetic::{Length, Lexicon, Parameters, Plan, Session, Turn};
 
-use super::{Asked, Conversations, EpisodeTexts, text_error};
+use super::{Asked, Conversations, EpisodeTexts, Exchange, Transcript, text_error};
 use crate::LearnError;
 
 /// Which conversations are invented.
@@ -16,11 +16,13 @@ pub struct SyntheticSettings {
     pub sessions: usize,
     /// Exchanges of a session.
     pub exchanges: usize,
+    /// Exchanges of a piece whose cards are written.
+    pub window: usize,
 }
 
 impl Default for SyntheticSettings {
     fn default() -> Self {
-        Self { seed: 7_000_000, sessions: 3, exchanges: 10 }
+        Self { seed: 7_000_000, sessions: 3, exchanges: 10, window: 3 }
     }
 }
 
@@ -46,10 +48,21 @@ impl Synthetic {
 
 impl Conversations for Synthetic {
     fn texts(&self, number: u64) -> Result<EpisodeTexts, LearnError> {
-        let SyntheticSettings { seed, sessions, exchanges } = self.settings;
+        let SyntheticSettings { seed, sessions, exchanges, window } = self.settings;
         let parameters = Parameters::fitting(seed, sessions, Length::Exchanges(exchanges));
         let plan = Plan::new(&self.lexicon, &parameters, number).map_err(text_error)?;
         let gold = plan.gold().map_err(text_error)?;
+        let mut transcripts = Vec::new();
+        for (number, session) in plan.sessions().enumerate() {
+            let turns = exchanges_of(&session.map_err(text_error)?);
+            for (piece, turns) in turns.chunks(window.max(1)).enumerate() {
+                // User and assistant turns are counted, two to an exchange.
+                let place = 2 * piece * window.max(1)..2 * (piece * window.max(1) + turns.len());
+                let told = gold.facts.iter().filter(|fact| fact.session == number && place.contains(&fact.turn));
+                let cards = told.map(|fact| (fact.question.clone(), fact.answer.clone())).collect();
+                transcripts.push(Transcript { turns: turns.to_vec(), cards });
+            }
+        }
         let asked = |question: String, wordings: Vec<String>, held_out: Vec<String>, answer: String| {
             let wordings = std::iter::once(question).chain(wordings).collect();
             Asked { wordings, held_out, answer }
@@ -59,8 +72,16 @@ impl Conversations for Synthetic {
         Ok(EpisodeTexts {
             known: facts.map(|fact| asked(fact.question, fact.wordings, fact.held_out, fact.answer)).collect(),
             unknown: unknown.map(|q| asked(q.question, q.wordings, q.held_out, q.answer)).collect(),
+            transcripts,
         })
     }
+}
+
+/// A session as what is said and replied.
+pub(crate) fn exchanges_of(session: &Session) -> Vec<Exchange> {
+    let text = |turn: Option<&Turn>| turn.map_or_else(String::new, |turn| turn.content.clone());
+    let exchange = |turns: &[Turn]| Exchange { user: text(turns.first()), assistant: text(turns.get(1)) };
+    session.turns.chunks(2).map(exchange).collect()
 }
 
 #[cfg(test)]
@@ -79,6 +100,10 @@ mod tests {
                 assert!(card.held_out.iter().all(|held_out| !card.wordings.contains(held_out)), "{card:?}");
                 assert!(!card.answer.is_empty());
             }
+            let written: usize = texts.transcripts.iter().map(|transcript| transcript.cards.len()).sum();
+            assert!(written >= texts.known.len(), "every fact is told in one of the pieces");
+            assert!(texts.transcripts.iter().any(|transcript| transcript.cards.is_empty()), "not all is worth keeping");
+            assert!(texts.transcripts.iter().all(|transcript| (1..=3).contains(&transcript.turns.len())));
         }
         assert_ne!(conversations.texts(0).unwrap(), conversations.texts(1).unwrap());
     }

@@ -4,8 +4,11 @@ use tmem_core::message::{Message, Role};
 use tmem_core::model::chat_template::ChatTemplate;
 use tmem_core::model::tokenizer::Tokenizer;
 use tmem_core::model::{HostModel, Specials};
+use tmem_core::rollout::Turn;
+use tmem_core::rollout::writer::json;
+use tmem_core::settings::RolloutSettings;
 
-use super::text_error;
+use super::{Exchange, text_error};
 use crate::LearnError;
 
 /// What turns messages into tokens.
@@ -13,13 +16,15 @@ use crate::LearnError;
 pub struct Texts<'a> {
     tokenizer: &'a Tokenizer,
     template: &'a ChatTemplate,
-    system_prompt: &'a str,
+    rollout: &'a RolloutSettings,
+    context: usize,
 }
 
 impl<'a> Texts<'a> {
-    /// Of a model, with the system prompt that conversations without one begin with (none where it is empty).
-    pub fn new(model: &'a HostModel, system_prompt: &'a str) -> Self {
-        Self { tokenizer: &model.tokenizer, template: &model.chat_template, system_prompt }
+    /// Of a model, for an agent that lives under `rollout`.
+    pub fn new(model: &'a HostModel, rollout: &'a RolloutSettings) -> Self {
+        let context = model.config.context;
+        Self { tokenizer: &model.tokenizer, template: &model.chat_template, rollout, context }
     }
 
     /// A conversation up to where the assistant's turn is opened.
@@ -28,8 +33,9 @@ impl<'a> Texts<'a> {
     /// A template that cannot render it.
     pub fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>, LearnError> {
         let mut all = Vec::with_capacity(messages.len() + 1);
-        if !self.system_prompt.is_empty() && messages.first().is_none_or(|message| message.role != Role::System) {
-            all.push(Message::system(self.system_prompt));
+        let system = self.rollout.system_prompt.as_str();
+        if !system.is_empty() && messages.first().is_none_or(|message| message.role != Role::System) {
+            all.push(Message::system(system));
         }
         all.extend_from_slice(messages);
         self.template.encode(self.tokenizer, &all, true).map_err(text_error)
@@ -46,6 +52,25 @@ impl<'a> Texts<'a> {
             tokens.extend(prefix.map_err(text_error)?);
         }
         Ok(tokens)
+    }
+
+    /// Most tokens that the model reads.
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
+    /// The prompt for the cards of some turns, up to where the model goes on.
+    ///
+    /// # Errors
+    /// As [`Self::begun`].
+    pub fn writing(&self, turns: &[Exchange]) -> Result<Vec<u32>, LearnError> {
+        let turn = |(index, exchange): (usize, &Exchange)| Turn {
+            index,
+            user: exchange.user.clone(),
+            assistant: exchange.assistant.clone(),
+        };
+        let turns: Vec<Turn> = turns.iter().enumerate().map(turn).collect();
+        self.begun(&json::prompt(None, &turns, self.rollout.max_cards), json::OPENING)
     }
 
     /// What the assistant says, and the end of its turn.

@@ -45,8 +45,11 @@ pub fn simulate_write(
     let mut fast = fast.with_gradients(model.device());
     let mut optimizer = Optimizer::new(&settings.adamw, start.sites.len());
     let mut losses = Vec::with_capacity(settings.steps);
-    for (step, batch) in batches.iter().cycle().take(settings.steps).enumerate() {
-        let Backward { losses: loss, gradients } = model.fast_backward(batch, &fast, &WeightedLikelihood { batch })?;
+    // What lies below the fast weights is the same at every step.
+    let begun: Vec<_> = batches.iter().map(|batch| (batch, model.begin(batch, &fast))).collect();
+    for (step, (batch, begun)) in begun.iter().cycle().take(settings.steps).enumerate() {
+        let objective = WeightedLikelihood { batch };
+        let Backward { losses: loss, gradients } = model.fast_backward(batch, &fast, &objective, begun)?;
         if !loss.total().is_finite() {
             return Err(LearnError::NotFinite { step, what: format!("the loss of a write ({})", loss.total()) });
         }

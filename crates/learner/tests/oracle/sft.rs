@@ -3,6 +3,7 @@
 use tmem_core::fast::Projection;
 use tmem_core::fast::peft::{PeftAdapter, PeftSite};
 use tmem_core::model::{HostModel, ModelConfig};
+use tmem_core::settings::RolloutSettings;
 use tmem_learner::LearnError;
 use tmem_learner::model::{Model, SlowAdapter, SlowSettings};
 use tmem_learner::sft::{
@@ -29,7 +30,7 @@ impl Conversations for Lives {
             asked(["When is choir?", "My choir's day?"], "Which day do I sing?", format!("Choir is on {day}.")),
         ];
         let unknown = asked(["My horse's name?", "Who is my horse?"], "Have I a horse?", "Not known to me.".into());
-        Ok(EpisodeTexts { known, unknown: vec![unknown] })
+        Ok(EpisodeTexts { known, unknown: vec![unknown], transcripts: Vec::new() })
     }
 }
 
@@ -58,18 +59,18 @@ fn start(config: &ModelConfig) -> PeftAdapter {
     PeftAdapter { rank: 4, sites: sites.zip(50..).map(site).collect() }
 }
 
-fn run(file: &HostModel) -> Sft<'_> {
+fn run<'a>(file: &'a HostModel, rollout: &'a RolloutSettings) -> Sft<'a> {
     let slow = SlowSettings { r: 4, ..SlowSettings::default() };
     let adapter = SlowAdapter::new(&file.config, &slow, &device()).unwrap();
     let model = Model::new(file, &device()).with_slow_adapter(adapter);
     let ordinary = vec![Exchange { user: "Name a colour.".into(), assistant: "Blue.".into() }];
-    Sft::new(model, Texts::new(file, ""), &Lives, start(&file.config), ordinary, settings()).unwrap()
+    Sft::new(model, Texts::new(file, rollout), &Lives, start(&file.config), ordinary, settings()).unwrap()
 }
 
 #[test]
 fn a_run_writes_asks_and_goes_on_after_a_stop_as_if_unbroken() {
-    let file = host(tiny("tiny_a", "f32"));
-    let mut unbroken = run(&file);
+    let (file, rollout) = (host(tiny("tiny_a", "f32")), RolloutSettings::default());
+    let mut unbroken = run(&file, &rollout);
     let reports: Vec<SftReport> = (0..3).map(|_| unbroken.step().unwrap()).collect();
     for report in &reports {
         assert!(report.write_ends < report.write_begins, "a write learns: {report:?}");
@@ -79,12 +80,12 @@ fn a_run_writes_asks_and_goes_on_after_a_stop_as_if_unbroken() {
     assert!(reports[2].step.anchors > 0.0);
 
     let folder = tempfile::tempdir().unwrap();
-    let mut stopped = run(&file);
+    let mut stopped = run(&file, &rollout);
     assert!(!stopped.resume(folder.path()).unwrap(), "there is nothing yet");
     assert_eq!(stopped.step().unwrap(), reports[0]);
     stopped.save(folder.path(), 2).unwrap();
     drop(stopped);
-    let mut resumed = run(&file);
+    let mut resumed = run(&file, &rollout);
     assert!(resumed.resume(folder.path()).unwrap());
     assert_eq!([resumed.step().unwrap(), resumed.step().unwrap()], reports[1..]);
     assert!(resumed.state().save().unwrap() == unbroken.state().save().unwrap());

@@ -19,6 +19,9 @@ const MAX_HISTORY: usize = 32;
 /// Most items, whole or broken, that are looked at.
 const MAX_ITEMS: usize = 512;
 
+/// What the assistant's message begins with; the model goes on.
+pub const OPENING: &str = "[";
+
 /// The memory-writing prompt d.
 const INSTRUCTION: &str = include_str!("json_instruction.txt");
 
@@ -40,7 +43,7 @@ impl Writer for JsonWriter {
             .into_iter()
             .map(|messages| GenerateRequest {
                 messages,
-                assistant_prefix: "[".to_owned(),
+                assistant_prefix: OPENING.to_owned(),
                 max_tokens: limit,
                 sampling: input.settings.sampling.clone(),
                 weights: Weights::Fast,
@@ -62,11 +65,28 @@ impl Writer for JsonWriter {
     }
 }
 
-/// The memory-writing prompt of an input; `history` holds cards that shall not be written again.
-fn instruction(input: &WriterInput<'_>, history: &[Card]) -> Message {
-    let max_cards = input.settings.rollout.max_cards;
+/// The conversation that asks for the cards of some turns, as the writer renders it where it is told no question and
+/// shows no earlier cards: what a model is trained to answer.
+pub fn prompt(system: Option<&str>, turns: &[Turn], max_cards: usize) -> Vec<Message> {
+    let mut messages = conversation(system, turns);
+    messages.push(instruction(max_cards, None, &[]));
+    messages
+}
+
+/// Questions with their answers as the writer reads them, from behind [`OPENING`] on.
+pub fn array<'a>(cards: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let item = |(question, answer)| {
+        let [question, answer] = [question, answer].map(|text: &str| Value::from(text).to_string());
+        format!(r#"{{"instruction": {question}, "output": {answer}}}"#)
+    };
+    let items: Vec<String> = cards.into_iter().map(item).collect();
+    items.join(", ") + "]"
+}
+
+/// The memory-writing prompt; `history` holds cards that shall not be written again.
+fn instruction(max_cards: usize, question: Option<&str>, history: &[Card]) -> Message {
     let mut more = String::new();
-    if let Some(question) = input.question {
+    if let Some(question) = question {
         more.push_str(&format!(
             "\nYou will be asked this later: {question}\nWrite every card that helps to answer it, and only then others."
         ));
@@ -92,7 +112,7 @@ fn prompts<P: Policy>(
     let history = &history[history.len().saturating_sub(MAX_HISTORY)..];
     let prompt = |turns: &[Turn], history: &[Card]| {
         let mut messages = conversation(input.system, turns);
-        messages.push(instruction(input, history));
+        messages.push(instruction(input.settings.rollout.max_cards, input.question, history));
         messages
     };
     let mut prompts = Vec::new();
@@ -185,6 +205,14 @@ mod tests {
         assert_eq!(pairs(&clean[1..]), (expected, vec![]));
         assert_eq!(pairs("]"), (vec![], vec![]));
         assert_eq!(pairs(""), (vec![], vec![]));
+    }
+
+    #[test]
+    fn what_is_written_as_an_array_is_read_back() {
+        let cards = [("Who \"is\" it?", "Ann {x}"), ("Where?", "Oslo\nand Rome")];
+        let (read, dropped) = pairs(&array(cards));
+        assert_eq!((read, dropped), (cards.map(|(q, a)| pair(q, a)).to_vec(), vec![]));
+        assert_eq!(array([]), "]");
     }
 
     #[test]

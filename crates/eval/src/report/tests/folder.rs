@@ -9,7 +9,7 @@ use tmem_core::settings::{MemoryKind, Settings};
 use crate::bench::BenchmarkKind;
 use crate::bench::FeedOptions;
 use crate::bench::locomo::CATEGORIES;
-use crate::bench::ocrr::RunOptions;
+use crate::bench::ocrr::{Division, RunOptions};
 use crate::bench::search::EpisodeOptions;
 use crate::probe::CardSource;
 use crate::run::record::{
@@ -88,6 +88,7 @@ impl Run {
             settings,
             feed: FeedOptions { max_bytes: Some(self.budget), ..FeedOptions::default() },
             search: SearchRecord { objectives: 2, action_tokens: 256, episode: EpisodeOptions::default() },
+            division: Division::default(),
             corrections: RunOptions::default(),
             source: None,
             judge: "none".to_owned(),
