@@ -81,10 +81,10 @@ pub(crate) enum Command {
     /// Tables and plots of evaluation runs; runs of the same settings are merged, others compared
     Report(ReportArguments),
     /// Warm-start a base model on invented conversations: trains a slow adapter; killed, the same command goes on
-    Sft(SftArguments),
+    Sft(TrainingArguments),
     /// Train a base model by reinforcement to write memories worth having: trains a slow adapter; killed, the same
     /// command goes on
-    Rl(RlArguments),
+    Rl(TrainingArguments),
     /// Evaluate every value of some settings on the same samples and seeds, and report all of them together
     Sweep(SweepArguments),
 }
@@ -379,25 +379,13 @@ pub(crate) struct ImportArguments {
     pub(crate) saved: PathBuf,
 }
 
+/// What `sft` and `rl` take.
 #[derive(Debug, Args)]
-pub(crate) struct SftArguments {
-    /// The run as a TOML file, as in `configs/`; --set NAME=VALUE takes the place of what it says (sft.episodes=4)
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: PathBuf,
-    /// The folder for checkpoints, metrics and the adapter; one that the same run has begun is gone on with
-    #[arg(long, value_name = "DIR")]
-    pub(crate) out: PathBuf,
-    /// Check everything and print the run, then stop
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct RlArguments {
+pub(crate) struct TrainingArguments {
     /// The run as a TOML file, as in `configs/`; --set NAME=VALUE takes the place of what it says (rl.beta=0.04)
     #[arg(long, value_name = "FILE")]
     pub(crate) config: PathBuf,
-    /// The folder for checkpoints, metrics, episodes and the adapter; one that the same run has begun is gone on with
+    /// The folder for checkpoints, metrics and the adapter; one that the same run has begun is gone on with
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
     /// Check everything and print the run, then stop

@@ -21,7 +21,7 @@ use tmem_learner::sft::Texts;
 use super::episodes;
 use super::peft;
 use super::run_folder::{ADAPTER, CHECKPOINTS, Lines, METRICS, begin, read_config};
-use crate::cli::{Common, RlArguments};
+use crate::cli::{Common, TrainingArguments};
 use crate::interrupt::{Stopped, on_interrupt};
 use crate::session::{load_model, open_gpu, style};
 use crate::tensorboard::EventFile;
@@ -98,7 +98,7 @@ struct Record<'a> {
 }
 
 /// Runs the command.
-pub(crate) async fn run(common: &Common, arguments: &RlArguments) -> Result<()> {
+pub(crate) async fn run(common: &Common, arguments: &TrainingArguments) -> Result<()> {
     let config = RlConfig::read(&arguments.config, common)?;
     let tasks = config.tasks.open()?;
     let device = config.backend.device(config.gradient_checkpointing)?;

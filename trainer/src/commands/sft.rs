@@ -20,7 +20,7 @@ use tmem_learner::sft::{Exchange, Sft, SftSettings, Synthetic, SyntheticSettings
 
 use super::peft;
 use super::run_folder::{ADAPTER, CHECKPOINTS, Lines, METRICS, begin, read_config};
-use crate::cli::{Common, SftArguments};
+use crate::cli::{Common, TrainingArguments};
 use crate::interrupt::{Stopped, on_interrupt};
 use crate::session::{Session, style};
 
@@ -71,7 +71,7 @@ impl SftConfig {
 }
 
 /// Runs the command.
-pub(crate) async fn run(common: &Common, arguments: &SftArguments) -> Result<()> {
+pub(crate) async fn run(common: &Common, arguments: &TrainingArguments) -> Result<()> {
     let config = SftConfig::read(&arguments.config, common)?;
     let conversations = Synthetic::new(config.data)?;
     let device = config.backend.device(config.gradient_checkpointing)?;

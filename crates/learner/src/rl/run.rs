@@ -16,7 +16,7 @@ use super::{check_agent, rollouts};
 use crate::LearnError;
 use crate::model::{Model, Objective};
 use crate::sft::Texts;
-use crate::train::{Part, TrainStep, read_checkpoint, write_checkpoint};
+use crate::train::{Part, TrainStep};
 
 /// Number of the first task that a run is evaluated on; none is trained on.
 const EVALUATION: u64 = 1 << 40;
@@ -307,21 +307,19 @@ impl<'a> Rl<'a> {
         Ok(if first { current } else { old.unwrap_or(current) })
     }
 
-    /// Writes a checkpoint into `folder`, whole or not at all, and keeps the latest `keep`.
+    /// [`TrainStep::save_to`].
     ///
     /// # Errors
     /// What the operating system or the device says.
     pub fn save(&self, folder: &Path, keep: usize) -> Result<(), LearnError> {
-        write_checkpoint(folder, self.step.steps(), &self.step.save()?, keep)
+        self.step.save_to(folder, keep)
     }
 
-    /// Goes on from the latest checkpoint in `folder`; returns whether there was one.
+    /// [`TrainStep::resume_from`].
     ///
     /// # Errors
     /// A checkpoint that cannot be read or is not of this run.
     pub fn resume(&mut self, folder: &Path) -> Result<bool, LearnError> {
-        let Some(bytes) = read_checkpoint(folder)? else { return Ok(false) };
-        self.step.restore(&bytes)?;
-        Ok(true)
+        self.step.resume_from(folder)
     }
 }

@@ -10,9 +10,7 @@ use tmem_core::fast::peft::PeftAdapter;
 use super::{EpisodeSettings, EpisodeTexts, Exchange, Texts};
 use crate::LearnError;
 use crate::model::{Batch, FastWeights, Model, Objective, WeightedLikelihood};
-use crate::train::{
-    Part, StepReport, TrainSettings, TrainStep, WriteSettings, read_checkpoint, simulate_write, write_checkpoint,
-};
+use crate::train::{Part, StepReport, TrainSettings, TrainStep, WriteSettings, simulate_write};
 
 /// How a supervised run goes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -138,21 +136,19 @@ impl<'a> Sft<'a> {
         Ok(SftReport { step, write_begins, write_ends })
     }
 
-    /// Writes a checkpoint into `folder`, whole or not at all, and keeps the latest `keep`.
+    /// [`TrainStep::save_to`].
     ///
     /// # Errors
     /// What the operating system or the device says.
     pub fn save(&self, folder: &Path, keep: usize) -> Result<(), LearnError> {
-        write_checkpoint(folder, self.step.steps(), &self.step.save()?, keep)
+        self.step.save_to(folder, keep)
     }
 
-    /// Goes on from the latest checkpoint in `folder`; returns whether there was one.
+    /// [`TrainStep::resume_from`].
     ///
     /// # Errors
     /// A checkpoint that cannot be read or is not of this run.
     pub fn resume(&mut self, folder: &Path) -> Result<bool, LearnError> {
-        let Some(bytes) = read_checkpoint(folder)? else { return Ok(false) };
-        self.step.restore(&bytes)?;
-        Ok(true)
+        self.step.resume_from(folder)
     }
 }

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use super::TrainStep;
 use crate::LearnError;
 
 /// In front of a checkpoint's step.
@@ -15,7 +16,7 @@ const SUFFIX: &str = ".safetensors";
 ///
 /// # Errors
 /// What the operating system says; the checkpoints that were there then still are.
-pub fn write_checkpoint(folder: &Path, steps: usize, bytes: &[u8], keep: usize) -> Result<(), LearnError> {
+fn write_checkpoint(folder: &Path, steps: usize, bytes: &[u8], keep: usize) -> Result<(), LearnError> {
     let path = folder.join(format!("{PREFIX}{steps:09}{SUFFIX}"));
     let wrong = |error: std::io::Error| LearnError::Checkpoint { path: path.clone(), reason: error.to_string() };
     fs::create_dir_all(folder).map_err(wrong)?;
@@ -37,10 +38,30 @@ pub fn write_checkpoint(folder: &Path, steps: usize, bytes: &[u8], keep: usize) 
 ///
 /// # Errors
 /// What the operating system says.
-pub fn read_checkpoint(folder: &Path) -> Result<Option<Vec<u8>>, LearnError> {
+fn read_checkpoint(folder: &Path) -> Result<Option<Vec<u8>>, LearnError> {
     let Some((_, path)) = checkpoints(folder)?.pop() else { return Ok(None) };
     let bytes = fs::read(&path);
     bytes.map(Some).map_err(|error| LearnError::Checkpoint { path, reason: error.to_string() })
+}
+
+impl TrainStep {
+    /// Writes a checkpoint into `folder`, whole or not at all, and keeps the latest `keep`.
+    ///
+    /// # Errors
+    /// What the operating system or the device says.
+    pub fn save_to(&self, folder: &Path, keep: usize) -> Result<(), LearnError> {
+        write_checkpoint(folder, self.steps, &self.save()?, keep)
+    }
+
+    /// Goes on from the latest checkpoint in `folder`; returns whether there was one.
+    ///
+    /// # Errors
+    /// A checkpoint that cannot be read or is not of this run.
+    pub fn resume_from(&mut self, folder: &Path) -> Result<bool, LearnError> {
+        let Some(bytes) = read_checkpoint(folder)? else { return Ok(false) };
+        self.restore(&bytes)?;
+        Ok(true)
+    }
 }
 
 /// All checkpoints with their steps, the latest last.

@@ -7,7 +7,6 @@ mod state;
 mod step;
 mod write;
 
-pub use checkpoint::{read_checkpoint, write_checkpoint};
 pub use optimizer::AdamWSettings;
 pub use schedule::Schedule;
 pub use step::{Part, StepGradients, StepReport, TrainSettings, TrainStep};
