@@ -233,6 +233,27 @@ fn reinforcement_that_is_killed_goes_on_to_the_same_bytes() {
     assert!(plot.contains("unbroken") && plot.contains("mean reward"));
 }
 
+#[test]
+fn every_run_that_comes_with_the_program_is_one() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
+    let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() >= 4, "{files:?}");
+    for file in files {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let command = if name.starts_with("sft") { "sft" } else { "rl" };
+        // The backend it is meant for may not be built in.
+        let output = Command::new(env!("CARGO_BIN_EXE_trainer"))
+            .args([command, "--dry-run", "--set=backend=flex", "--out=unused", "--config"])
+            .arg(&file)
+            .arg("--model")
+            .arg(fixture("toy_writer.q8_0.gguf"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
 /// The comparison of the paper's Figure 3: the same budget for every memory.
 #[test]
 fn agents_with_other_memories_are_trained_alike() {
