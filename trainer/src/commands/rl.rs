@@ -125,41 +125,61 @@ pub(crate) async fn run(common: &Common, arguments: &TrainingArguments) -> Resul
     }
     let gpu = open_gpu(common).await?;
     let mut run = Run::open(&config, folder, rl.steps(), tasks.as_ref())?;
+    let sampler = Sampler { gpu, model_file, host: &host, abort };
+    let outcome = train(&mut rl, &sampler, &mut run).await;
+    if outcome.as_ref().is_err_and(|error| error.is::<Stopped>()) {
+        // Ctrl-C loses the step under way and nothing else.
+        rl.save(&folder.join(CHECKPOINTS), config.keep)?;
+    }
+    outcome
+}
+
+/// Takes steps until the run is at its end.
+async fn train(rl: &mut Rl<'_>, sampler: &Sampler<'_>, run: &mut Run<'_>) -> Result<()> {
+    let (config, abort) = (run.config, &sampler.abort);
     loop {
-        let (files, sha256) = rl.slow_adapter(&host)?;
-        let mut engine = engine(&gpu, &model_file, files.clone(), rl.agent(), &abort).await?;
+        let (files, sha256) = rl.slow_adapter(sampler.host)?;
+        let mut engine = sampler.engine(files.clone(), rl.agent()).await?;
         if rl.steps().is_multiple_of(config.evaluate_every) || rl.steps() == config.steps {
-            let evaluated =
-                rl.evaluate(&mut engine, config.evaluation_tasks, config.evaluation_temperature, &abort).await;
-            let (evaluation, episodes) = unless_stopped(evaluated)?;
+            let (tasks, temperature) = (config.evaluation_tasks, config.evaluation_temperature);
+            let (evaluation, episodes) = unless_stopped(rl.evaluate(&mut engine, tasks, temperature, abort).await)?;
             run.evaluated(&evaluation, &episodes, &files)?;
         }
         if rl.steps() == config.steps {
             run.bar.finish_and_clear();
-            peft::put(&folder.join(ADAPTER), &files)?;
-            eprintln!("wrote {} ({sha256}); try it with --slow-adapter", folder.join(ADAPTER).display());
+            let folder = run.folder.join(ADAPTER);
+            peft::put(&folder, &files)?;
+            eprintln!("wrote {} ({sha256}); try it with --slow-adapter", folder.display());
             return Ok(());
         }
         let began = Instant::now();
-        let step = rl.step(&mut engine, &sha256, &abort).await;
-        let (report, episodes) = unless_stopped(step)?;
-        let mebibytes = gpu.memory().peak() >> 20;
-        run.stepped(&report, &episodes, began, mebibytes)?;
+        let (report, episodes) = unless_stopped(rl.step(&mut engine, &sha256, abort).await)?;
+        run.stepped(&report, &episodes, began, sampler.gpu.memory().peak() >> 20)?;
         if rl.steps().is_multiple_of(config.checkpoint_every) || rl.steps() == config.steps {
-            rl.save(&folder.join(CHECKPOINTS), config.keep)?;
+            rl.save(&run.folder.join(CHECKPOINTS), config.keep)?;
         }
         run.check_collapse()?;
     }
 }
 
-/// The model as it is trained so far, ready to live through episodes.
-async fn engine(gpu: &Gpu, path: &Path, slow: PeftFiles, agent: &Settings, abort: &Abort) -> Result<Engine> {
-    let loaded = load_model(gpu, path, Some(slow), &ProgressBar::hidden(), abort);
-    let (model, _) = loaded.with_context(|| format!("cannot load {}", path.display()))?;
-    Ok(Engine::new(gpu, model, agent).await?)
+/// What makes the models that live through episodes.
+struct Sampler<'a> {
+    gpu: Gpu,
+    model_file: PathBuf,
+    host: &'a HostModel,
+    abort: Abort,
 }
 
-/// Ctrl-C loses the step under way and nothing else.
+impl Sampler<'_> {
+    /// The model with a slow adapter merged into it.
+    async fn engine(&self, slow: PeftFiles, agent: &Settings) -> Result<Engine> {
+        let loaded = load_model(&self.gpu, &self.model_file, Some(slow), &ProgressBar::hidden(), &self.abort);
+        let (model, _) = loaded.with_context(|| format!("cannot load {}", self.model_file.display()))?;
+        Ok(Engine::new(&self.gpu, model, agent).await?)
+    }
+}
+
+/// Being stopped is no failure.
 fn unless_stopped<T>(outcome: Result<T, RlError>) -> Result<T> {
     match outcome {
         Err(RlError::Rollout(RolloutError::Aborted)) => Err(Stopped.into()),
