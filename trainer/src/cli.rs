@@ -8,7 +8,7 @@ use tmem_core::settings::{MemoryKind, Settings};
 use tmem_eval::bench::ocrr::{Division, RunOptions};
 use tmem_eval::bench::{BenchmarkKind, Dates};
 use tmem_eval::probe::CardSource;
-use tmem_eval::run::{Mode, PromptKind};
+use tmem_eval::run::{Mode, OracleWrites, PromptKind};
 use tmem_eval::sweep::Ablation;
 
 /// A small language model that learns while you talk to it.
@@ -175,6 +175,24 @@ pub(crate) enum DatesName {
     Never,
 }
 
+/// How an oracle's cards are learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OracleWritesName {
+    /// In one write
+    Once,
+    /// In a write for each session, in order
+    Sessions,
+}
+
+impl From<OracleWritesName> for OracleWrites {
+    fn from(writes: OracleWritesName) -> Self {
+        match writes {
+            OracleWritesName::Once => Self::Once,
+            OracleWritesName::Sessions => Self::Sessions,
+        }
+    }
+}
+
 impl From<DatesName> for Dates {
     fn from(dates: DatesName) -> Self {
         match dates {
@@ -259,6 +277,9 @@ pub(crate) struct EvalArguments {
     /// Who writes the cards of tmem and cards
     #[arg(long, value_enum, default_value_t = Cards::Own)]
     pub(crate) cards: Cards,
+    /// How an oracle's cards are learned
+    #[arg(long, value_enum, default_value_t = OracleWritesName::Once)]
+    pub(crate) oracle_writes: OracleWritesName,
     /// Who says whether an answer is right
     #[arg(long, value_enum, default_value_t = JudgeName::Official)]
     pub(crate) judge: JudgeName,

@@ -5,6 +5,15 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use files::Files;
+use tmem_core::settings::MemoryKind;
+use tmem_eval::bench::BenchmarkKind;
+use tmem_eval::report::memory_name;
+use tmem_eval::run::record::ProbeLine;
+
+#[path = "../../crates/eval/tests/run/files.rs"]
+mod files;
+
 fn trainer(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_trainer")).args(arguments).output().unwrap()
 }
@@ -78,5 +87,31 @@ fn generated_conversations_are_evaluated_reported_and_swept() {
     let swept = run(evaluation(&["sweep", "--ablation=init", "--memory=tmem"], &path("sweep")));
     for start in ["svd", "plain_v", "random"] {
         assert!(swept.contains(&format!("init={start}")), "{swept}");
+    }
+}
+
+#[test]
+fn every_memory_runs_on_every_benchmark() {
+    let (files, model) = (Files::new(), model());
+    for bench in BenchmarkKind::ALL {
+        let (data, options) = files.of(bench);
+        let permitted: Vec<_> = MemoryKind::ALL.into_iter().filter(|memory| bench.permits(*memory).is_ok()).collect();
+        assert!(permitted.len() == MemoryKind::ALL.len() || bench == BenchmarkKind::ClBench, "{bench:?}");
+        let memories = permitted.iter().map(|memory| memory_name(*memory)).collect::<Vec<_>>().join(",");
+        let out = files.path(&format!("out/{}", bench.name()));
+        let mut line = vec!["eval", "--bench", bench.name(), "--memory", &memories];
+        line.extend(["--data", data[0].to_str().unwrap(), "--model", model.to_str().unwrap()]);
+        line.extend(["--out", out.to_str().unwrap()]);
+        line.extend(options.gold.iter().flat_map(|gold| ["--gold", gold.to_str().unwrap()]));
+        succeeds(&[&line[..], &SMALL[..]].concat());
+
+        let probes = std::fs::read_to_string(out.join("probes.jsonl")).unwrap();
+        let probes: Vec<ProbeLine> = probes.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let of = |memory: MemoryKind| probes.iter().filter(move |line| line.memory == memory);
+        for memory in permitted {
+            assert!(of(memory).count() > 0, "{bench:?} {memory:?}");
+            let questions = |memory| of(memory).map(|line| &line.question).collect::<Vec<_>>();
+            assert_eq!(questions(memory), questions(MemoryKind::None), "{bench:?}: the same for every memory");
+        }
     }
 }

@@ -110,6 +110,7 @@ fn record(common: &Common, arguments: &EvalArguments, engine: &Engine, referee: 
         mode: arguments.mode.into(),
         prompt: arguments.prompt.into(),
         cards: arguments.cards.into(),
+        oracle_writes: arguments.oracle_writes.into(),
         memories: arguments.memory.clone(),
         seeds: (0..u64::from(arguments.seeds)).map(|number| settings.seed.wrapping_add(number)).collect(),
         limit: arguments.limit,

@@ -61,6 +61,7 @@ impl SftConfig {
         }
         ensure!(config.checkpoint_every > 0, "checkpoint_every must be at least 1");
         ensure!(config.steps() > 0, "sft.train.schedule.max_steps must be at least 1: it is the length of the run");
+        config.agent.validate()?;
         Ok(config)
     }
 

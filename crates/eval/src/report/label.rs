@@ -9,7 +9,7 @@ use tmem_core::settings::{MemoryKind, Settings};
 use super::memory_name;
 use crate::bench::{BenchmarkKind, Dates, FeedOptions};
 use crate::probe::CardSource;
-use crate::run::record::{Mode, PromptKind, RunRecord};
+use crate::run::record::{Mode, OracleWrites, PromptKind, RunRecord};
 
 /// A variant's name.
 pub(super) struct Label {
@@ -36,6 +36,7 @@ pub(super) fn method(run: &RunRecord) -> Value {
         "mode": tree(&run.mode),
         "prompt": tree(&run.prompt),
         "cards": tree(&run.cards),
+        "oracle_writes": tree(&run.oracle_writes),
         "judge": run.judge,
         "feed": tree(&feed),
         "search": tree(&search),
@@ -136,6 +137,9 @@ pub(super) fn command(run: &RunRecord) -> String {
     };
     if run.cards == CardSource::Oracle {
         line += " --cards oracle";
+        if run.oracle_writes == OracleWrites::Sessions {
+            line += " --oracle-writes sessions";
+        }
     }
     line + &format!(" --batch {}", run.batch) + &settings(&run.settings)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::plot::Plot;
 use super::{Comparison, GroupScores, Report, Row, RunDescription};
 use crate::probe::CardSource;
-use crate::run::record::{Mode, PromptKind};
+use crate::run::record::{Mode, OracleWrites, PromptKind};
 use crate::stats::{MeanSd, Unit};
 
 /// A Markdown table; all columns but the first are numbers.
@@ -234,7 +234,10 @@ fn run_section(run: &RunDescription) -> String {
         text += "questions put plainly; ";
     }
     if run.cards == CardSource::Oracle {
-        text += "an oracle's cards; ";
+        text += match run.oracle_writes {
+            OracleWrites::Once => "an oracle's cards; ",
+            OracleWrites::Sessions => "an oracle's cards, a write for each session; ",
+        };
     }
     text += &format!("judge: {}; seeds {}; ", run.judge, seeds.join(", "));
     text += &format!(

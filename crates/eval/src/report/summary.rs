@@ -10,7 +10,7 @@ use super::{AgeBin, Comparison, Cost, EpisodePoint, Merged, RunFolder, Strategy,
 use crate::bench::BenchmarkKind;
 use crate::bench::longmemeval::CANONICAL_CATEGORY;
 use crate::probe::CardSource;
-use crate::run::record::{Mode, ProbeLine, PromptKind};
+use crate::run::record::{Mode, OracleWrites, ProbeLine, PromptKind};
 use crate::stats::{MeanSd, Scored, Summary};
 
 /// Version of `summary.json`.
@@ -49,6 +49,9 @@ pub struct RunDescription {
     pub prompt: PromptKind,
     /// Who wrote the cards.
     pub cards: CardSource,
+    /// How an oracle's cards were learned.
+    #[serde(default)]
+    pub oracle_writes: OracleWrites,
     /// Who says whether an answer is right.
     pub judge: String,
     /// Name and version of the program.
@@ -199,6 +202,7 @@ fn describe(run: &RunFolder, units: usize, probes: usize) -> RunDescription {
         mode: record.mode,
         prompt: record.prompt,
         cards: record.cards,
+        oracle_writes: record.oracle_writes,
         judge: record.judge.clone(),
         program: record.program.clone(),
         seeds: record.seeds.clone(),

@@ -5,12 +5,14 @@
 //! left and clears its context, so its probes are asked of memory alone; `none` is asked with the context that it has
 //! kept. All of them are asked in the same way: with what is in the context.
 //!
-//! With an oracle's cards the history is not read: what its perfect writer would keep is learned in one write.
+//! With an oracle's cards the history is not read: what its perfect writer would keep is learned, in one write or session
+//! by session.
 
 use serde::{Deserialize, Serialize};
+use tmem_core::card::Card;
 
 use super::error::RunError;
-use super::record::Mode;
+use super::record::{Mode, OracleWrites};
 use super::tally::Tally;
 use super::unit::{Desk, Unit};
 use super::{Progress, spread};
@@ -82,7 +84,24 @@ async fn read<S: Subject>(
     }
     let marked = place.episode == 0;
     if desk.run.record.cards == CardSource::Oracle {
-        desk.learn(&sample.oracle_cards, &sample.id, tally).await?;
+        if sample.oracle_cards.is_empty() {
+            let reason =
+                format!("sample `{}` has no oracle's cards: name the file that has them as the second one", sample.id);
+            return Err(RunError::Options(reason));
+        }
+        for (cards, end) in oracle_writes(sample, turns, desk.run.record.oracle_writes) {
+            if end <= place.fed {
+                continue;
+            }
+            desk.learn(&cards, tally).await?;
+            place.fed = end;
+            if end < turns.len() {
+                if marked {
+                    desk.mark(place.fed, tally).await?;
+                }
+                desk.save(unit, tally, *place).await?;
+            }
+        }
         place.fed = turns.len();
     }
     for turn in turns.get(place.fed..).unwrap_or_default() {
@@ -104,4 +123,21 @@ async fn read<S: Subject>(
     desk.end_episode(place.fed, tally);
     place.read = true;
     desk.save(unit, tally, *place).await
+}
+
+/// The writes of an oracle's cards, each with the turns of the history that are behind it then. Cards of unknown origin
+/// belong to the first session.
+fn oracle_writes(sample: &Sample, turns: &[FedTurn], writes: OracleWrites) -> Vec<(Vec<Card>, usize)> {
+    if writes == OracleWrites::Once {
+        return vec![(sample.oracle_cards.clone(), turns.len())];
+    }
+    let (mut left, mut exchanges) = (sample.oracle_cards.clone(), 0);
+    let by_session = sample.sessions.iter().enumerate().map(|(index, session)| {
+        exchanges += session.exchanges.len();
+        let told = |card: &Card| card.source_turn.is_none_or(|turn| turn < exchanges);
+        let (cards, later) = std::mem::take(&mut left).into_iter().partition(told);
+        left = later;
+        (cards, turns.iter().take_while(|turn| turn.session <= index).count())
+    });
+    by_session.filter(|(cards, _): &(Vec<Card>, usize)| !cards.is_empty()).collect()
 }

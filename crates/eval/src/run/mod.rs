@@ -29,7 +29,7 @@ use tmem_core::settings::{MemoryKind, Settings};
 
 pub use error::RunError;
 use record::RunRecord;
-pub use record::{Mode, PromptKind};
+pub use record::{Mode, OracleWrites, PromptKind};
 pub use referee::Referee;
 pub use storage::{Disk, Storage};
 
@@ -125,6 +125,11 @@ impl Run {
         }
         if record.bench == BenchmarkKind::Ocrr && record.mode == Mode::Aware {
             return options("a stream of corrections has no questions known beforehand: use the mode blind");
+        }
+        if record.cards == CardSource::Own && record.oracle_writes != OracleWrites::Once {
+            return options(
+                "writes by session are of an oracle's cards: the model writes its own when its context is full",
+            );
         }
         if record.cards == CardSource::Oracle {
             let holds_cards = |memory: &MemoryKind| matches!(memory, MemoryKind::Tmem | MemoryKind::Cards);

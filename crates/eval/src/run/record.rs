@@ -55,6 +55,17 @@ pub enum Mode {
     Aware,
 }
 
+/// Into how many writes an oracle's cards are divided.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OracleWrites {
+    /// One for the whole history.
+    #[default]
+    Once,
+    /// One for each session, in order: what earlier ones taught must outlast the later ones.
+    Sessions,
+}
+
 /// How a question about a history is put.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -108,9 +119,12 @@ pub struct RunRecord {
     /// How questions about a history are put.
     #[serde(default)]
     pub prompt: PromptKind,
-    /// Who writes the cards. An oracle's are learned in one write; the history is not read then.
+    /// Who writes the cards. With an oracle's the history is not read.
     #[serde(default)]
     pub cards: CardSource,
+    /// How an oracle's cards are learned.
+    #[serde(default)]
+    pub oracle_writes: OracleWrites,
     /// The strategies, in the order they are run.
     pub memories: Vec<MemoryKind>,
     /// The seeds, in the order they are run.

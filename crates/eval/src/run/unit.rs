@@ -76,12 +76,7 @@ impl<S: Subject> Desk<'_, S> {
     }
 
     /// Learns an oracle's cards as one write.
-    pub(super) async fn learn(&mut self, cards: &[Card], sample: &str, tally: &mut Tally) -> Result<(), RunError> {
-        if cards.is_empty() {
-            let reason =
-                format!("sample `{sample}` has no oracle's cards: name the file that has them as the second one");
-            return Err(RunError::Options(reason));
-        }
+    pub(super) async fn learn(&mut self, cards: &[Card], tally: &mut Tally) -> Result<(), RunError> {
         let before = self.agent.policy().tokens;
         self.agent.learn(cards, &mut observer(tally, self.progress), self.abort).await?;
         tally.spend(before, self.agent.policy().tokens);

@@ -90,11 +90,17 @@ fn gold() -> String {
     let line = |sample: &str, count: usize| {
         let questions: Vec<String> =
             (1..=count).map(|n| format!(r#"{{"question_id": "{sample}_q{n}", "keys": ["Ghent"]}}"#)).collect();
-        let fact = format!(
-            r#"{{"session_id": "{sample}2", "told": "I moved to Ghent", "question": "Where do I live?", "answer": "Ghent"}}"#
-        );
-        let questions = questions.join(", ");
-        format!("{{\"conversation\": \"{sample}\", \"facts\": [{fact}], \"questions\": [{questions}]}}\n")
+        let fact = |session: usize, told: &str, question: &str, answer: &str| {
+            format!(
+                r#"{{"session_id": "{sample}{session}", "told": "{told}", "question": "{question}", "answer": "{answer}"}}"#
+            )
+        };
+        let facts = [
+            fact(1, "the colour of the bicycle is Green", "What colour is my bicycle?", "Green"),
+            fact(2, "I moved to Ghent", "Where do I live?", "Ghent"),
+        ];
+        let (facts, questions) = (facts.join(", "), questions.join(", "));
+        format!("{{\"conversation\": \"{sample}\", \"facts\": [{facts}], \"questions\": [{questions}]}}\n")
     };
     line("a", 5) + &line("b", 2)
 }

@@ -23,7 +23,7 @@ use tmem_eval::data::KeyedQuestion;
 use tmem_eval::judge::LocalJudge;
 use tmem_eval::probe::CardSource;
 use tmem_eval::run::record::{FORMAT, ModelRecord, ProbeLine, RunRecord, SearchRecord, TimingLine, UnitLine};
-use tmem_eval::run::{Disk, Mode, Progress, PromptKind, Referee, Run, RunError};
+use tmem_eval::run::{Disk, Mode, OracleWrites, Progress, PromptKind, Referee, Run, RunError};
 
 /// Text that depends on every word of the prompt and on nothing else: what is asked otherwise is answered otherwise.
 /// It writes cards, searches once and then answers.
@@ -76,6 +76,7 @@ pub(crate) fn run(files: &Files, bench: BenchmarkKind, mode: Mode) -> Run {
         mode,
         prompt: PromptKind::Official,
         cards: CardSource::Own,
+        oracle_writes: OracleWrites::Once,
         memories: MemoryKind::ALL.into_iter().filter(|memory| bench.permits(*memory).is_ok()).collect(),
         seeds: vec![3, 4],
         limit: None,
@@ -195,6 +196,24 @@ fn an_oracles_cards_are_learned_in_one_write_and_nothing_is_read() {
     assert!(error.contains("no oracle's cards"), "{error}");
     run.record.mode = Mode::Aware;
     assert!(run.check().unwrap_err().to_string().contains("a benchmark of histories"));
+}
+
+#[test]
+fn an_oracles_cards_can_be_learned_session_by_session() {
+    let files = Files::new();
+    let mut run = run(&files, BenchmarkKind::LongMemEval, Mode::Blind);
+    run.record.oracle_writes = OracleWrites::Sessions;
+    assert!(run.check().unwrap_err().to_string().contains("an oracle's cards"));
+    run.record.cards = CardSource::Oracle;
+    run.record.memories = vec![MemoryKind::Tmem];
+    let (probes, units) = whole(&run);
+    assert!(!probes.is_empty());
+    // The first of the three sessions tells nothing that has a card; a turn each.
+    for unit in &units {
+        assert_eq!((unit.cards, unit.delta.version, unit.exchanges), (2, 2, 3), "{unit:?}");
+        let at: Vec<usize> = unit.timeline.iter().map(|point| point.exchanges).collect();
+        assert_eq!(at, [2, 3]);
+    }
 }
 
 #[test]

@@ -22,8 +22,6 @@ pub(super) struct Sampled {
 pub(super) struct Lesson {
     pub(super) batches: Vec<Sampled>,
     pub(super) fast: Option<FastWeights>,
-    /// Mean over targets of e^δ − δ − 1, an estimate of KL(current ‖ base); 0 where it is not asked for.
-    pub(super) divergence: f64,
 }
 
 /// A sampled action with the weight of each of its tokens in the loss, advantage aside.
@@ -57,28 +55,20 @@ pub(super) fn lesson(
             let index = fast.of(&delta.hash)?;
             sequence = sequence.under(index, if *weights == Weights::Fast { gate_scale.unwrap_or(1.0) } else { 1.0 });
         }
-        sequences.push((sequence, &action.segment.log_probabilities));
+        sequences.push(sequence);
     }
     let fast = fast.weights(model)?;
-    let (mut batches, mut divergence, mut targets) = (Vec::new(), 0.0, 0.0);
+    let (mut batches, mut actions) = (Vec::new(), actions.iter());
     for chunk in chunks(&sequences, settings.batch_tokens) {
-        let log_probabilities = chunk.iter().flat_map(|(_, sampled)| sampled.iter().copied()).collect();
-        let chunk: Vec<Sequence> = chunk.iter().map(|(sequence, _)| sequence.clone()).collect();
-        let mut batch = Batch::pack(model.config(), &chunk, settings.row_tokens)?;
+        let sampled = actions.by_ref().take(chunk.len());
+        let log_probabilities = sampled.flat_map(|action| action.segment.log_probabilities.iter().copied()).collect();
+        let mut batch = Batch::pack(model.config(), chunk, settings.row_tokens)?;
         if settings.beta > 0.0 {
-            let base = model.log_probabilities(State::Base, &batch, fast.as_ref())?;
-            let current = model.log_probabilities(State::Trained, &batch, fast.as_ref())?;
-            divergence += base
-                .iter()
-                .zip(&current)
-                .map(|(base, current)| f64::from((base - current).exp() - (base - current) - 1.0))
-                .sum::<f64>();
-            targets += base.len() as f64;
-            batch.set_references(&base);
+            batch.set_references(&model.log_probabilities(State::Base, &batch, fast.as_ref())?);
         }
         batches.push(Sampled { batch, log_probabilities });
     }
-    Ok(Lesson { batches, fast, divergence: divergence / f64::max(targets, 1.0) })
+    Ok(Lesson { batches, fast })
 }
 
 /// The actions that matter, with their weights.
@@ -110,9 +100,9 @@ fn actions<'a>(rollouts: &'a Rollouts, advantages: &[Vec<f64>], settings: &RlSet
 }
 
 /// Runs of sequences of at most `tokens` tokens, at least one in each.
-fn chunks<T>(sequences: &[(Sequence, T)], tokens: usize) -> Vec<&[(Sequence, T)]> {
+fn chunks(sequences: &[Sequence], tokens: usize) -> Vec<&[Sequence]> {
     let (mut chunks, mut first, mut sum) = (Vec::new(), 0, 0);
-    for (at, (sequence, _)) in sequences.iter().enumerate() {
+    for (at, sequence) in sequences.iter().enumerate() {
         if at > first && sum + sequence.tokens.len() > tokens {
             chunks.push(&sequences[first..at]);
             (first, sum) = (at, 0);
@@ -220,9 +210,9 @@ mod tests {
     #[test]
     fn chunks_keep_the_order_and_the_limit() {
         let sequences: Vec<_> =
-            [3, 3, 9, 1, 1].map(|n| (Sequence { tokens: vec![0; n], ..Sequence::default() }, ())).to_vec();
+            [3, 3, 9, 1, 1].map(|n| Sequence { tokens: vec![0; n], ..Sequence::default() }).to_vec();
         let sizes: Vec<usize> = chunks(&sequences, 6).into_iter().map(<[_]>::len).collect();
         assert_eq!(sizes, [2, 1, 2]);
-        assert!(chunks::<()>(&[], 6).is_empty());
+        assert!(chunks(&[], 6).is_empty());
     }
 }

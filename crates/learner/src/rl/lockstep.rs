@@ -16,7 +16,9 @@ use tmem_core::card::Card;
 use tmem_core::fast::peft::PeftAdapter;
 use tmem_core::fast::{DeltaId, StepReport, WriteReport};
 use tmem_core::message::Message;
-use tmem_core::rollout::policy::{GenerateRequest, Generation, Policy, PolicyError, Score, ScoreRequest, Snapshot};
+use tmem_core::rollout::policy::{
+    GenerateRequest, Generation, Policy, PolicyError, Score, ScoreRequest, Snapshot, Weights,
+};
 
 use super::Sampler;
 
@@ -155,7 +157,7 @@ impl<'a, P: Sampler> Lockstep<'a, P> {
                     self.places.borrow_mut()[at].fast = fast;
                     Reply::Learned(report)
                 }
-                Call::Damage(prompts) => Reply::Damage(model.damage(&prompts).await?),
+                Call::Damage(prompts) => Reply::Damage(model.kl_to_frozen(&prompts, Weights::Fast).await?),
                 Call::Generate(_) | Call::Score(_) | Call::Embed(_) => continue,
             };
             self.places.borrow_mut()[at].reply = Some(reply);
@@ -192,8 +194,14 @@ impl<'a, P: Sampler> Lockstep<'a, P> {
 
     /// Takes a member's Δ into use.
     async fn take(&self, model: &mut P, place: usize) -> Result<(), PolicyError> {
-        let fast = self.places.borrow()[place].fast.clone();
-        if model.delta() == fast.delta { Ok(()) } else { model.restore(&fast).await }
+        let fast = {
+            let fast = &self.places.borrow()[place].fast;
+            (fast.delta != model.delta()).then(|| fast.clone())
+        };
+        match fast {
+            Some(fast) => model.restore(&fast).await,
+            None => Ok(()),
+        }
     }
 }
 
@@ -206,8 +214,8 @@ pub(super) struct Member<'s, 'a, P> {
 impl<P: Sampler> Member<'_, '_, P> {
     /// Waits until the model has done something.
     async fn call(&self, call: Call) -> Reply {
-        self.shared.places.borrow_mut()[self.place].call = Some(call);
-        poll_fn(|_| match self.shared.places.borrow_mut()[self.place].reply.take() {
+        self.place(|place| place.call = Some(call));
+        poll_fn(|_| match self.place(|place| place.reply.take()) {
             Some(reply) => Poll::Ready(reply),
             None => Poll::Pending,
         })

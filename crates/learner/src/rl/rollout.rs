@@ -10,7 +10,7 @@ use tmem_core::fast::NEUTRAL_PROMPTS;
 use tmem_core::fast::peft::PeftAdapter;
 use tmem_core::message::Message;
 use tmem_core::rollout::memory::MemoryStrategy;
-use tmem_core::rollout::policy::{PolicyError, Weights};
+use tmem_core::rollout::policy::PolicyError;
 use tmem_core::rollout::writer::Dropped;
 use tmem_core::rollout::{Agent, AgentError, AskOptions, Event, Question, Segment};
 use tmem_core::settings::{MemoryKind, Settings, WriterKind};
@@ -34,14 +34,6 @@ pub trait Sampler: Subject {
 
     /// Sha-256 of the slow adapter in its weights; `None` where there is none.
     fn slow_adapter(&self) -> Option<&str>;
-
-    /// KL(frozen ‖ current) of the first token of the answers to some prompts, in nats.
-    ///
-    /// # Errors
-    /// A failure of the model.
-    async fn damage(&mut self, prompts: &[Vec<Message>]) -> Result<Vec<f32>, PolicyError> {
-        self.kl_to_frozen(prompts, Weights::Fast).await
-    }
 }
 
 impl Sampler for Engine {

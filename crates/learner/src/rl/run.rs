@@ -250,7 +250,6 @@ impl<'a> Rl<'a> {
             learning_rate: settings.train.schedule.rate(self.step.steps()),
         };
         let lesson = lesson(self.step.model(), self.texts, sampled, &advantages, &settings)?;
-        report.divergence = lesson.divergence;
         let mut old: Option<Vec<Vec<f32>>> = None;
         for iteration in 0..settings.num_iterations {
             if lesson.batches.is_empty() {
@@ -288,6 +287,7 @@ impl<'a> Rl<'a> {
             current.push(objective.log_probabilities()?);
         }
         if first {
+            report.divergence = divergence(lesson, &current);
             let sampled = lesson.batches.iter().flat_map(|sampled| &sampled.log_probabilities);
             let gaps: Vec<f64> =
                 current.iter().flatten().zip(sampled).map(|(now, then)| f64::from(now - then).abs()).collect();
@@ -322,4 +322,13 @@ impl<'a> Rl<'a> {
     pub fn resume(&mut self, folder: &Path) -> Result<bool, LearnError> {
         self.step.resume_from(folder)
     }
+}
+
+/// Mean over the targets that have a reference of e^δ − δ − 1 with δ = log p_ref − log p: an estimate of
+/// KL(current ‖ base). 0 without any.
+fn divergence(lesson: &Lesson, current: &[Vec<f32>]) -> f64 {
+    let targets = lesson.batches.iter().flat_map(|sampled| sampled.batch.targets());
+    let apart = targets.zip(current.iter().flatten());
+    let apart = apart.filter_map(|(target, now)| Some(f64::from(target.reference?.log_probability - now)));
+    moments(&apart.map(|apart| apart.exp() - apart - 1.0).collect::<Vec<_>>()).0
 }

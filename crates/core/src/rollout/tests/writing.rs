@@ -105,12 +105,22 @@ fn a_context_that_does_not_fit_beside_the_writers_output_is_written_in_parts() {
 
 /// A policy for the answer-first writer: `question` for stage 2, `answer` for the round trip.
 fn answer_first(question: &'static str, answer: &'static str, said: &str) -> (Agent<Scripted>, Vec<Event>) {
+    answer_first_within(4096, question, answer, said)
+}
+
+/// [`answer_first`] of a policy that reads so many tokens.
+fn answer_first_within(
+    context_length: usize,
+    question: &'static str,
+    answer: &'static str,
+    said: &str,
+) -> (Agent<Scripted>, Vec<Event>) {
     let mut settings = settings(10_000);
     settings.rollout.writer = WriterKind::AnswerFirst;
     let reply = move |request: &GenerateRequest| {
         if request.assistant_prefix == "Question:" { format!(" {question}") } else { answer.to_owned() }
     };
-    let mut agent = Agent::new(Scripted::new(reply), settings);
+    let mut agent = Agent::new(Scripted::new(reply).with_context_length(context_length), settings);
     events!(|observe, abort| agent.feed(said, "Noted.", observe, abort)).0.unwrap();
     let (written, events) = events!(|observe, abort| agent.write_now(observe, abort));
     written.unwrap();
@@ -149,6 +159,24 @@ fn where_the_models_question_does_not_fit_the_most_probable_template_takes_its_p
     let (agent, _) = answer_first("Ottilie came?", "It was Ottilie.", "Then in the evening Ottilie came by.");
     // The scripted policy finds short words probable.
     assert_eq!(agent.cards()[0].question, "Which name did I mention?");
+}
+
+#[test]
+fn of_a_turn_too_long_to_be_asked_about_only_the_sentence_is_shown() {
+    let said = format!("{} Then in the evening Ottilie came by.", "It went on and on.\n".repeat(30));
+    let ask = |context_length, said: &str| {
+        answer_first_within(context_length, "What name came to me in the evening?", "It was Ottilie.", said)
+    };
+    let (agent, _) = ask(300, &said);
+    assert_eq!(agent.cards()[0].answer, "Then in the evening Ottilie came by.");
+    let batches = &agent.policy().batches;
+    assert!(batches[0][0].messages[0].content.ends_with("Text: Then in the evening Ottilie came by\nAnswer: Ottilie"));
+    assert_eq!(batches[1][0].messages[0].content, "Then in the evening Ottilie came by");
+
+    // Not even the examples fit.
+    let (agent, events) = ask(150, "Then in the evening Ottilie came by.");
+    assert!(agent.cards().is_empty() && agent.policy().batches.is_empty());
+    assert_eq!(dropped(&events), [DropReason::TooLong]);
 }
 
 #[test]

@@ -13,8 +13,8 @@ use crate::bench::ocrr::{Division, RunOptions};
 use crate::bench::search::EpisodeOptions;
 use crate::probe::CardSource;
 use crate::run::record::{
-    FORMAT, FileRecord, Mode, ModelRecord, ProbeLine, PromptKind, RunRecord, SearchRecord, TimelinePoint, TimingLine,
-    UnitLine, file,
+    FORMAT, FileRecord, Mode, ModelRecord, OracleWrites, ProbeLine, PromptKind, RunRecord, SearchRecord, TimelinePoint,
+    TimingLine, UnitLine, file,
 };
 
 /// What to make.
@@ -80,6 +80,7 @@ impl Run {
             mode: Mode::Blind,
             prompt: PromptKind::Official,
             cards: CardSource::Own,
+            oracle_writes: OracleWrites::Once,
             memories: self.memories.clone(),
             seeds: self.seeds.clone(),
             limit: None,

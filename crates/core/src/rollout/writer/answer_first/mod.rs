@@ -32,6 +32,8 @@ use crate::message::Message;
 use crate::rollout::event::Event;
 use crate::rollout::policy::{GenerateRequest, Policy, PolicyError, Sampling, ScoreRequest, Weights};
 
+/// How the model's question begins.
+const QUESTION_PREFIX: &str = "Question:";
 /// Most tokens of a question.
 const QUESTION_TOKENS: usize = 18;
 /// Most tokens of a round trip's answer.
@@ -165,6 +167,7 @@ impl Writer for AnswerFirst {
             }
             cards.extend(found.into_iter().map(|card| (turn.index, card)));
         }
+        let mut loose = askable(policy, loose, &mut output.dropped)?;
         for skipped in loose.drain(MAX_SPANS.min(loose.len())..) {
             output.dropped.push(Dropped::new(DropReason::OverLimit, &skipped.span));
         }
@@ -190,7 +193,7 @@ impl AnswerFirst {
         observe: &mut dyn FnMut(Event),
         abort: &Abort,
     ) -> Result<Vec<(usize, Found)>, PolicyError> {
-        let ask = |span: &Loose| request(vec![ask_prompt(&span.text, &span.span)], "Question:", QUESTION_TOKENS);
+        let ask = |span: &Loose| request(vec![ask_prompt(&span.text, &span.span)], QUESTION_PREFIX, QUESTION_TOKENS);
         let requests: Vec<_> = loose.iter().map(ask).collect();
         let (generations, aborted) = sample(policy, &requests, observe, abort).await?;
         output.aborted |= aborted;
@@ -233,6 +236,28 @@ impl AnswerFirst {
     }
 }
 
+/// The spans that the model can be asked about: where it cannot read the examples and the whole turn, with the sentence
+/// in place of the turn. Those for which not even that fits are dropped.
+fn askable<P: Policy>(policy: &P, loose: Vec<Loose>, dropped: &mut Vec<Dropped>) -> Result<Vec<Loose>, PolicyError> {
+    let room = policy.context_length().saturating_sub(QUESTION_PREFIX.len() + QUESTION_TOKENS);
+    let mut askable = Vec::with_capacity(loose.len());
+    for mut span in loose {
+        let fits = |text: &str| Ok::<_, PolicyError>(policy.count_tokens(&[ask_prompt(text, &span.span)])? <= room);
+        if !fits(&span.text)? {
+            let sentence = sentences(&span.text).into_iter().find(|sentence| sentence.contains(&span.span));
+            match sentence {
+                Some(sentence) if fits(sentence)? => span.text = sentence.to_owned(),
+                _ => {
+                    dropped.push(Dropped::new(DropReason::TooLong, &span.span));
+                    continue;
+                }
+            }
+        }
+        askable.push(span);
+    }
+    Ok(askable)
+}
+
 /// The frozen model writes: what Δ has learned so far must not colour what is learned next.
 fn request(messages: Vec<Message>, prefix: &str, max_tokens: usize) -> GenerateRequest {
     GenerateRequest {
@@ -260,7 +285,7 @@ async fn best_template<P: Policy>(policy: &mut P, span: &Loose) -> Result<String
     };
     let request = |template: &&str| ScoreRequest {
         messages: vec![ask_prompt(&span.text, &span.span)],
-        assistant_prefix: "Question:".to_owned(),
+        assistant_prefix: QUESTION_PREFIX.to_owned(),
         continuation: format!(" {template}"),
         weights: Weights::Frozen,
     };
