@@ -12,6 +12,8 @@ const SFT: &str = r#"
 backend = "flex"
 checkpoint_every = 1
 keep = 24
+evaluate_every = 10
+evaluation_episodes = 2
 reply_tokens = 4
 
 [agent.fast]
@@ -173,13 +175,19 @@ fn lines(bytes: &[u8]) -> Vec<serde_json::Value> {
 
 #[test]
 fn a_warm_start_that_is_killed_goes_on_to_the_same_bytes() {
+    let names = ["metrics.jsonl", "validation.jsonl", "best/adapter_model.safetensors"];
     let run = Run::sft(SFT);
     run.finish("unbroken");
-    let unbroken = run.left("unbroken", &["metrics.jsonl"]);
+    let unbroken = run.left("unbroken", &names);
     assert_eq!(lines(&unbroken[0]).len(), 24, "a line for each step");
+    let evaluations = lines(&unbroken[1]);
+    let all = |key: &str| evaluations.iter().map(|line| line[key].as_f64().unwrap()).collect::<Vec<_>>();
+    assert_eq!(all("step"), [0.0, 10.0, 20.0, 24.0]);
+    assert_eq!(all("ordinary")[0], 0.0, "before the first step it is the base model");
+    assert!(all("unknown")[3] < all("unknown")[0], "it learns what to say of things never told: {evaluations:?}");
     run.kill("killed");
     run.finish("killed");
-    assert!(run.left("killed", &["metrics.jsonl"]) == unbroken);
+    assert!(run.left("killed", &names) == unbroken);
 
     // The adapter is one that the other commands load.
     let inspect = Command::new(env!("CARGO_BIN_EXE_trainer"))

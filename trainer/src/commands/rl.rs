@@ -20,7 +20,7 @@ use tmem_learner::sft::Texts;
 
 use super::episodes;
 use super::peft;
-use super::run_folder::{ADAPTER, CHECKPOINTS, Lines, METRICS, begin, read_config};
+use super::run_folder::{ADAPTER, BEST, CHECKPOINTS, Lines, METRICS, TENSORBOARD, begin, read_config};
 use crate::cli::{Common, TrainingArguments};
 use crate::interrupt::{Stopped, on_interrupt};
 use crate::session::{load_model, open_gpu, style};
@@ -28,10 +28,6 @@ use crate::tensorboard::EventFile;
 
 /// A line for each evaluation.
 pub(super) const EVALUATIONS: &str = "evaluations.jsonl";
-/// The adapter of the best evaluation.
-const BEST: &str = "best";
-/// Figures for TensorBoard.
-const TENSORBOARD: &str = "tensorboard";
 
 /// A run, as its file describes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -16,8 +16,12 @@ pub(super) const CONFIG: &str = "config.json";
 /// What is trained, as a PEFT adapter.
 pub(super) const ADAPTER: &str = "adapter";
 pub(super) const CHECKPOINTS: &str = "checkpoints";
+/// The adapter that did best where it was not trained.
+pub(super) const BEST: &str = "best";
 /// A line for each step.
 pub(super) const METRICS: &str = "metrics.jsonl";
+/// Figures for TensorBoard.
+pub(super) const TENSORBOARD: &str = "tensorboard";
 
 /// Reads a run's file; assignments such as `rl.beta=0.04` take the place of what it says.
 pub(super) fn read_config<T: DeserializeOwned>(path: &Path, assignments: &[String]) -> Result<T> {

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use indicatif::ProgressBar;
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use tmem_core::fast::NEUTRAL_PROMPTS;
 use tmem_core::fast::peft::{PeftAdapter, PeftFiles};
@@ -16,18 +15,21 @@ use tmem_core::settings::Settings;
 use tmem_eval::run::{Disk, Storage};
 use tmem_learner::Backend;
 use tmem_learner::model::{Model, SlowAdapter, SlowSettings};
-use tmem_learner::sft::{Exchange, Sft, SftSettings, Synthetic, SyntheticSettings, Texts};
+use tmem_learner::sft::{Exchange, Sft, SftEvaluation, SftReport, SftSettings, Synthetic, SyntheticSettings, Texts};
 
 use super::peft;
-use super::run_folder::{ADAPTER, CHECKPOINTS, Lines, METRICS, begin, read_config};
+use super::run_folder::{ADAPTER, BEST, CHECKPOINTS, Lines, METRICS, TENSORBOARD, begin, read_config};
 use crate::cli::{Common, TrainingArguments};
 use crate::interrupt::{Stopped, on_interrupt};
 use crate::session::{Session, style};
+use crate::tensorboard::EventFile;
 
 /// The fast weights before any write, as a PEFT adapter: they have the A that episodes are written with.
 const START: &str = "start";
 /// Ordinary prompts with the base model's replies.
 const ORDINARY: &str = "ordinary.json";
+/// A line for each evaluation on episodes that are not trained on.
+const VALIDATION: &str = "validation.jsonl";
 
 /// A run, as its file describes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,6 +43,10 @@ struct SftConfig {
     checkpoint_every: usize,
     /// Checkpoints that are kept.
     keep: usize,
+    /// Steps from one evaluation to the next; there is one before the first step and one after the last.
+    evaluate_every: usize,
+    /// Episodes of an evaluation; none is trained on.
+    evaluation_episodes: usize,
     /// Longest reply of the base model to an ordinary prompt.
     reply_tokens: usize,
     /// The agent whose writes are simulated.
@@ -59,8 +65,15 @@ impl SftConfig {
         if let Some(seed) = common.seed {
             (config.sft.seed, config.slow.seed) = (seed, seed);
         }
-        ensure!(config.checkpoint_every > 0, "checkpoint_every must be at least 1");
-        ensure!(config.steps() > 0, "sft.train.schedule.max_steps must be at least 1: it is the length of the run");
+        let counts = [
+            ("checkpoint_every", config.checkpoint_every),
+            ("evaluate_every", config.evaluate_every),
+            ("evaluation_episodes", config.evaluation_episodes),
+            ("sft.train.schedule.max_steps (the length of the run)", config.steps()),
+        ];
+        for (name, count) in counts {
+            ensure!(count > 0, "{name} must be at least 1");
+        }
         config.agent.validate()?;
         Ok(config)
     }
@@ -96,29 +109,119 @@ pub(crate) async fn run(common: &Common, arguments: &TrainingArguments) -> Resul
     if sft.resume(&checkpoints)? {
         eprintln!("going on after step {}", sft.state().steps());
     }
-    let (mut metrics, _) = Lines::open::<IgnoredAny>(folder, METRICS, sft.state().steps())?;
     eprintln!("training {parameters} values for {steps} steps on {}", config.backend.name());
-    let bar = ProgressBar::new(steps as u64).with_style(style("{pos}/{len} {eta}"));
-    bar.set_position(sft.state().steps() as u64);
-    while sft.state().steps() < steps {
+    let mut run = Run::open(&config, folder, sft.state().steps())?;
+    loop {
+        let step = sft.state().steps();
+        if step.is_multiple_of(config.evaluate_every) || step == steps {
+            run.evaluated(&sft.evaluate(config.evaluation_episodes)?, || export(&sft, &host))?;
+        }
+        if step == steps {
+            break;
+        }
         if abort.is_aborted() {
             sft.save(&checkpoints, config.keep)?;
             return Err(Stopped.into());
         }
-        let report = sft.step()?;
-        metrics.put(&report)?;
-        bar.inc(1);
-        bar.set_message(format!("loss {:.3}", report.step.objective));
+        run.stepped(&sft.step()?)?;
         if sft.state().steps().is_multiple_of(config.checkpoint_every) || sft.state().steps() == steps {
             sft.save(&checkpoints, config.keep)?;
         }
     }
-    bar.finish_and_clear();
-    let Some(adapter) = sft.state().model().slow_adapter() else { bail!("the run trained no slow adapter") };
-    let (files, sha256) = adapter.export(&host.config, &host.name)?;
+    run.bar.finish_and_clear();
+    let files = export(&sft, &host)?;
     peft::put(&folder.join(ADAPTER), &files)?;
-    eprintln!("wrote {} ({sha256}); try it with --slow-adapter", folder.join(ADAPTER).display());
+    eprintln!("wrote {} ({}); try it with --slow-adapter", folder.join(ADAPTER).display(), files.sha256());
     Ok(())
+}
+
+/// What is trained, as it is now.
+fn export(sft: &Sft<'_>, host: &HostModel) -> Result<PeftFiles> {
+    let Some(adapter) = sft.state().model().slow_adapter() else { bail!("the run trains no slow adapter") };
+    Ok(adapter.export(&host.config, &host.name)?.0)
+}
+
+/// What a run leaves in its folder.
+struct Run<'a> {
+    config: &'a SftConfig,
+    folder: &'a Path,
+    metrics: Lines,
+    validation: Lines,
+    tensorboard: EventFile,
+    bar: ProgressBar,
+    /// Loss of the best evaluation so far.
+    best: Option<f64>,
+}
+
+impl<'a> Run<'a> {
+    /// Goes on after `steps` steps.
+    fn open(config: &'a SftConfig, folder: &'a Path, steps: usize) -> Result<Self> {
+        let (metrics, reports) = Lines::open::<SftReport>(folder, METRICS, steps)?;
+        let evaluated = steps.div_ceil(config.evaluate_every);
+        let (validation, earlier) = Lines::open::<SftEvaluation>(folder, VALIDATION, evaluated)?;
+        let bar = ProgressBar::new(config.steps() as u64).with_style(style("{pos}/{len} {eta}"));
+        bar.set_position(steps as u64);
+        let tensorboard = EventFile::create(&folder.join(TENSORBOARD))?;
+        let mut run = Self { config, folder, metrics, validation, tensorboard, bar, best: None };
+        earlier.iter().try_for_each(|evaluation| run.count_evaluation(evaluation))?;
+        reports.iter().try_for_each(|report| run.count_step(report))?;
+        Ok(run)
+    }
+
+    /// Writes an evaluation down, and the adapter where it is the best so far.
+    fn evaluated(&mut self, evaluation: &SftEvaluation, adapter: impl FnOnce() -> Result<PeftFiles>) -> Result<()> {
+        let loss = evaluation.loss(&self.config.sft.episode);
+        if self.best.is_none_or(|best| loss < best) {
+            peft::put(&self.folder.join(BEST), &adapter()?)?;
+        }
+        self.validation.put(evaluation)?;
+        let SftEvaluation { step, held_out, unknown, writing, ordinary } = evaluation;
+        self.bar.println(format!(
+            "after {step} steps, nats a token: held-out {held_out:.3}, never told {unknown:.3}, cards {writing:.3}, \
+             ordinary replies {ordinary:+.3}"
+        ));
+        self.count_evaluation(evaluation)
+    }
+
+    fn count_evaluation(&mut self, evaluation: &SftEvaluation) -> Result<()> {
+        let loss = evaluation.loss(&self.config.sft.episode);
+        self.best = Some(self.best.map_or(loss, |best| best.min(loss)));
+        let values = [
+            ("validation/loss", loss),
+            ("validation/held_out", evaluation.held_out),
+            ("validation/unknown", evaluation.unknown),
+            ("validation/writing", evaluation.writing),
+            ("validation/ordinary", evaluation.ordinary),
+        ];
+        self.tensorboard.put(evaluation.step, &values)
+    }
+
+    fn stepped(&mut self, report: &SftReport) -> Result<()> {
+        self.metrics.put(report)?;
+        self.count_step(report)?;
+        self.bar.inc(1);
+        self.bar.set_message(format!(
+            "loss {:.3}, KL {:.4}, write {:.2} -> {:.2}, gradient {:.3}",
+            report.step.objective,
+            report.step.anchors,
+            report.write_begins,
+            report.write_ends,
+            report.step.gradient_norm
+        ));
+        Ok(())
+    }
+
+    fn count_step(&mut self, report: &SftReport) -> Result<()> {
+        let values = [
+            ("train/loss", report.step.objective),
+            ("train/anchors", report.step.anchors),
+            ("train/write_begins", report.write_begins),
+            ("train/write_ends", report.write_ends),
+            ("train/gradient_norm", report.step.gradient_norm),
+            ("train/learning_rate", report.step.learning_rate),
+        ];
+        self.tensorboard.put(report.step.step, &values)
+    }
 }
 
 /// What the engine gives to the run, made once: the fast weights' A, and the base model's own replies.

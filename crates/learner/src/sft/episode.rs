@@ -87,23 +87,55 @@ pub struct EpisodeTexts {
     pub transcripts: Vec<Transcript>,
 }
 
-/// An episode as sequences; their weights are those of the loss.
-#[derive(Debug, Clone, PartialEq)]
+/// An episode as sequences, all targets of weight 1.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Episode {
     /// What is written, under Δ number 0.
     pub(super) written: Vec<Sequence>,
-    /// What is asked afterwards.
-    pub(super) asked: Vec<Sequence>,
+    /// The same cards in held-out wordings, under Δ.
+    pub(super) held_out: Vec<Sequence>,
+    /// Questions about what was never told, each under Δ and without.
+    pub(super) unknown: Vec<Sequence>,
+    /// Cards of pieces of the conversation.
+    pub(super) writing: Vec<Sequence>,
+    /// The base model's own replies to ordinary prompts.
+    pub(super) ordinary: Vec<Sequence>,
+}
+
+impl Episode {
+    /// What the simulated write learns.
+    pub(super) fn written(&self) -> Vec<Sequence> {
+        let mut written = self.written.clone();
+        weigh(&mut written, 1.0);
+        written
+    }
+
+    /// What θ0 is trained on, with the weights of the loss. `share` is the episode's share of the step's loss.
+    pub(super) fn lesson(&self, settings: &EpisodeSettings, share: f32) -> Vec<Sequence> {
+        let mut lesson = [self.held_out.as_slice(), &self.unknown].concat();
+        weigh(&mut lesson, share);
+        let mut writing = self.writing.clone();
+        weigh(&mut writing, share * settings.transcripts_weight);
+        let mut ordinary = self.ordinary.clone();
+        let positions: usize = ordinary.iter().map(|sequence| sequence.targets.len()).sum();
+        let weight = share * settings.ordinary_weight / positions.max(1) as f32;
+        for sequence in &mut ordinary {
+            let targets = std::mem::take(&mut sequence.targets);
+            sequence.anchors = targets.into_iter().map(|t| Anchor { position: t.position, weight }).collect();
+        }
+        lesson.extend(writing);
+        lesson.extend(ordinary);
+        lesson
+    }
 }
 
 impl EpisodeTexts {
-    /// Draws an episode. `share` is its share of the step's loss.
+    /// Draws an episode.
     pub(super) fn draw(
         &self,
         texts: Texts<'_>,
         ordinary: &[Exchange],
         settings: &EpisodeSettings,
-        share: f32,
         random: &mut impl Rng,
     ) -> Result<Episode, LearnError> {
         let mut known: Vec<&Asked> = self.known.iter().collect();
@@ -116,15 +148,15 @@ impl EpisodeTexts {
                 1.0,
             ))
         };
-        let (mut written, mut asked) = (Vec::new(), Vec::new());
+        let mut episode = Episode::default();
         for card in known {
             for wording in card.wordings.iter().take(settings.wordings.max(1)) {
-                written.push(sequence(wording, &card.answer)?.under(0, 1.0));
+                episode.written.push(sequence(wording, &card.answer)?.under(0, 1.0));
             }
             let mut held_out: Vec<&String> = card.held_out.iter().collect();
             held_out.shuffle(random);
             for wording in held_out.into_iter().take(settings.held_out) {
-                asked.push(sequence(wording, &card.answer)?.under(0, 1.0));
+                episode.held_out.push(sequence(wording, &card.answer)?.under(0, 1.0));
             }
         }
         let mut unknown: Vec<(&String, &String)> = Vec::new();
@@ -135,41 +167,28 @@ impl EpisodeTexts {
         unknown.shuffle(random);
         for (wording, answer) in unknown.into_iter().take(settings.unknown) {
             let sequence = sequence(wording, answer)?;
-            asked.extend([sequence.clone().under(0, 1.0), sequence]);
+            episode.unknown.extend([sequence.clone().under(0, 1.0), sequence]);
         }
-        weigh(&mut written, 1.0);
-        weigh(&mut asked, share);
         let mut transcripts: Vec<&Transcript> = self.transcripts.iter().collect();
         transcripts.shuffle(random);
-        let mut writing = Vec::new();
         for transcript in transcripts {
-            if writing.len() == settings.transcripts {
+            if episode.writing.len() == settings.transcripts {
                 break;
             }
             let cards = transcript.cards.iter().map(|(question, answer)| (question.as_str(), answer.as_str()));
             let (prompt, answer) = (texts.writing(&transcript.turns)?, texts.answer(&json::array(cards))?);
             // What the model cannot read whole it will not be asked to write of.
             if prompt.len() + answer.len() <= texts.context() {
-                writing.push(Sequence::answered(&prompt, &answer, 1.0));
+                episode.writing.push(Sequence::answered(&prompt, &answer, 1.0));
             }
         }
-        weigh(&mut writing, share * settings.transcripts_weight);
         let mut ordinary: Vec<&Exchange> = ordinary.iter().collect();
         ordinary.shuffle(random);
         ordinary.truncate(settings.ordinary);
-        let mut held = Vec::with_capacity(ordinary.len());
         for exchange in ordinary {
-            held.push(sequence(&exchange.user, &exchange.assistant)?);
+            episode.ordinary.push(sequence(&exchange.user, &exchange.assistant)?);
         }
-        let positions: usize = held.iter().map(|sequence| sequence.targets.len()).sum();
-        let weight = share * settings.ordinary_weight / positions.max(1) as f32;
-        for sequence in &mut held {
-            let targets = std::mem::take(&mut sequence.targets);
-            sequence.anchors = targets.into_iter().map(|t| Anchor { position: t.position, weight }).collect();
-        }
-        asked.extend(writing);
-        asked.extend(held);
-        Ok(Episode { written, asked })
+        Ok(episode)
     }
 }
 

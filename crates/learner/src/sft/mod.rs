@@ -12,7 +12,7 @@ mod synthetic;
 mod texts;
 
 pub use episode::{Asked, EpisodeSettings, EpisodeTexts, Exchange, Transcript};
-pub use run::{Conversations, Sft, SftReport, SftSettings};
+pub use run::{Conversations, Sft, SftEvaluation, SftReport, SftSettings};
 pub(crate) use synthetic::exchanges_of;
 pub use synthetic::{Synthetic, SyntheticSettings};
 pub use texts::Texts;

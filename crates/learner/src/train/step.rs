@@ -27,7 +27,7 @@ impl Default for TrainSettings {
 }
 
 /// What a step did.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct StepReport {
     /// Number of the step, from 0.
     pub step: usize,
