@@ -1,10 +1,11 @@
-//! Scores by the age of the fact, and how an episode goes.
+//! Scores by the age of the fact and by the corrections told, and how an episode goes.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::run::record::{ProbeLine, TimelinePoint, UnitLine};
+use crate::bench::ocrr::{NOVEL, ORIGINAL};
+use crate::run::record::{CORRECTIONS, ProbeLine, STEP, TimelinePoint, UnitLine};
 use crate::stats::MeanSd;
 
 /// Scores of facts of a certain age.
@@ -42,6 +43,42 @@ pub(super) fn retention<'a>(probes: impl Iterator<Item = &'a ProbeLine>) -> Vec<
         Some(AgeBin { from, to, score: MeanSd::of(&means)?, probes })
     };
     bins.into_iter().filter_map(of).collect()
+}
+
+/// A checkpoint of a stream of corrections (OCRR).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CorrectionPoint {
+    /// Examples of the stream before it.
+    pub step: usize,
+    /// Corrections told by then, mean over streams and seeds.
+    pub corrections: f64,
+    /// Accuracy on classes that were new, mean ± s.d. over seeds.
+    pub novel: Option<MeanSd>,
+    /// Accuracy on classes that were known before: retention.
+    pub original: Option<MeanSd>,
+}
+
+/// Accuracy at each checkpoint of the streams; empty for benchmarks without.
+pub(super) fn corrections<'a>(probes: impl Iterator<Item = &'a ProbeLine>) -> Vec<CorrectionPoint> {
+    let mut steps: BTreeMap<usize, Vec<(&ProbeLine, f64)>> = BTreeMap::new();
+    for probe in probes {
+        if let (Some(step), Some(told)) = (probe.scores.get(STEP), probe.scores.get(CORRECTIONS)) {
+            steps.entry(*step as usize).or_default().push((probe, *told));
+        }
+    }
+    let of = |(step, probes): (usize, Vec<(&ProbeLine, f64)>)| {
+        let accuracy = |part: &str| {
+            let mut seeds: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
+            for (probe, _) in probes.iter().filter(|(probe, _)| probe.category == part) {
+                seeds.entry(probe.seed).or_default().extend(probe.score());
+            }
+            let means: Vec<f64> = seeds.values().filter_map(|scores| Some(MeanSd::of(scores)?.mean)).collect();
+            MeanSd::of(&means)
+        };
+        let corrections = MeanSd::of(&probes.iter().map(|(_, told)| *told).collect::<Vec<_>>())?.mean;
+        Some(CorrectionPoint { step, corrections, novel: accuracy(NOVEL), original: accuracy(ORIGINAL) })
+    };
+    steps.into_iter().filter_map(of).collect()
 }
 
 /// All units of a strategy at one moment of the episode.

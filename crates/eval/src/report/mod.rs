@@ -23,7 +23,7 @@ use crate::bench::BenchmarkKind;
 
 pub use compare::{Comparison, FEWEST_UNITS, RESAMPLES};
 pub use cost::{Cost, Seconds};
-pub use curves::{AgeBin, EpisodePoint};
+pub use curves::{AgeBin, CorrectionPoint, EpisodePoint};
 pub use merge::{Merged, Strategy};
 pub use read::RunFolder;
 pub use summary::{GroupScores, Report, Row, RunDescription};

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use tmem_core::settings::MemoryKind;
 
 use super::label::command;
-use super::{AgeBin, Comparison, Cost, EpisodePoint, Merged, RunFolder, Strategy, curves, memory_name};
+use super::{
+    AgeBin, Comparison, CorrectionPoint, Cost, EpisodePoint, Merged, RunFolder, Strategy, curves, memory_name,
+};
 use crate::bench::BenchmarkKind;
 use crate::bench::longmemeval::CANONICAL_CATEGORY;
 use crate::probe::CardSource;
@@ -90,6 +92,9 @@ pub struct Row {
     pub retention: Vec<AgeBin>,
     /// The mean episode.
     pub episode: Vec<EpisodePoint>,
+    /// Streams of corrections: accuracy at each checkpoint.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub corrections: Vec<CorrectionPoint>,
 }
 
 /// Scores of probes that may be averaged.
@@ -233,6 +238,7 @@ impl Table<'_> {
             cost: Cost::of(strategy),
             retention: curves::retention(first.into_iter().flat_map(|part| &part.probes).copied()),
             episode: curves::episode(&strategy.units),
+            corrections: curves::corrections(strategy.probes.iter()),
         }
     }
 

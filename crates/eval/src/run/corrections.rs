@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 use tmem_core::rollout::Question;
 
 use super::error::RunError;
-use super::record::ProbeLine;
-use super::record::PromptKind;
+use super::record::{CORRECTIONS, ProbeLine, PromptKind, STEP};
 use super::tally::{Phase, Tally};
 use super::unit::{Desk, Unit, question};
 use super::{Progress, spread};
@@ -118,8 +117,8 @@ async fn checkpoint<S: Subject>(
         let mut lines: Vec<ProbeLine> = Vec::with_capacity(batch.len());
         for (probe, answer) in batch.iter().zip(answers) {
             let mut line = desk.run.referee.line(unit, probe, None, &answer)?;
-            line.scores.insert("corrections".to_owned(), stream.corrections() as f64);
-            line.scores.insert("step".to_owned(), stream.step() as f64);
+            line.scores.insert(CORRECTIONS.to_owned(), stream.corrections() as f64);
+            line.scores.insert(STEP.to_owned(), stream.step() as f64);
             lines.push(line);
             texts.push(answer.text);
         }

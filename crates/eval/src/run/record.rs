@@ -30,6 +30,11 @@ use crate::probe::CardSource;
 /// The version of these files.
 pub const FORMAT: u32 = 1;
 
+/// The score of a checkpoint's answer that counts the corrections told before it.
+pub const CORRECTIONS: &str = "corrections";
+/// The score that counts the examples of the stream before it.
+pub const STEP: &str = "step";
+
 /// Names of the files in a run's folder.
 pub mod file {
     /// A [`RunRecord`](super::RunRecord).

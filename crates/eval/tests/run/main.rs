@@ -22,6 +22,8 @@ use tmem_eval::bench::{BenchmarkKind, FeedOptions};
 use tmem_eval::data::KeyedQuestion;
 use tmem_eval::judge::LocalJudge;
 use tmem_eval::probe::CardSource;
+use tmem_eval::report::Report;
+use tmem_eval::report::plot::plots;
 use tmem_eval::run::record::{FORMAT, ModelRecord, ProbeLine, RunRecord, SearchRecord, TimingLine, UnitLine};
 use tmem_eval::run::{Disk, Mode, OracleWrites, Progress, PromptKind, Referee, Run, RunError};
 
@@ -255,6 +257,28 @@ fn corrections_are_told_where_the_answer_was_wrong() {
     assert_eq!((none[0].scores["corrections"], none[19].scores["step"]), (0.0, 5.0));
     // 2 known examples and a correction for each of at most 5 wrong answers.
     assert!((3..=7).contains(&units[0].exchanges), "{:?}", units[0]);
+}
+
+#[test]
+fn a_report_shows_accuracy_by_the_corrections_told() {
+    let files = Files::new();
+    let run = run(&files, BenchmarkKind::Ocrr, Mode::Blind);
+    let folder = files.folder().join("out");
+    let mut disk = Disk::new(&folder);
+    pollster::block_on(run.execute(subject(), &mut disk, &mut |_| {}, &Abort::default())).unwrap();
+    let report = Report::of(&[&folder]).unwrap();
+    for row in &report.rows {
+        let steps: Vec<usize> = row.corrections.iter().map(|point| point.step).collect();
+        assert_eq!(steps, [0, 2, 4, 5]);
+        assert_eq!(row.corrections[0].corrections, 0.0, "the first checkpoint is before the stream");
+        assert!(row.corrections.is_sorted_by(|a, b| a.corrections <= b.corrections), "{:?}", row.corrections);
+        for point in &row.corrections {
+            let accuracy = [point.novel, point.original].map(|of| of.unwrap().mean);
+            assert!(accuracy.iter().all(|share| (0.0..=1.0).contains(share)), "{point:?}");
+        }
+    }
+    let plot = plots(&report).into_iter().find(|plot| plot.name == "corrections.svg").unwrap();
+    assert!(plot.svg.contains("accuracy on known classes") && !plot.svg.contains("NaN"));
 }
 
 #[test]

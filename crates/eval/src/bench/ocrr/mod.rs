@@ -31,7 +31,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use divide::Division;
-pub use run::{Checkpoint, CorrectionRun, Next, RunOptions};
+pub use run::{Checkpoint, CorrectionRun, NOVEL, Next, ORIGINAL, RunOptions};
 
 use super::error::{BenchError, Place, file_name};
 use super::read::Records;

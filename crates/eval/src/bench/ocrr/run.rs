@@ -9,6 +9,11 @@ use serde::{Deserialize, Serialize};
 use super::{CorrectionStream, Example};
 use crate::metrics::recall::is_label;
 
+/// The part of a checkpoint that asks about classes that were new.
+pub const NOVEL: &str = "novel";
+/// The part that asks about classes that were known before.
+pub const ORIGINAL: &str = "original";
+
 /// How a stream is run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -113,10 +118,10 @@ impl CorrectionRun {
         self.phase == Phase::Checkpoint
     }
 
-    /// The examples of a checkpoint in the order they are asked, each with its part: `novel` or `original`.
+    /// The examples of a checkpoint in the order they are asked, each with its part: [`NOVEL`] or [`ORIGINAL`].
     pub fn checkpoint_parts(&self) -> impl Iterator<Item = (&'static str, &Example)> {
-        let novel = self.stream.novel.iter().map(|example| ("novel", example));
-        novel.chain(self.stream.original.iter().map(|example| ("original", example)))
+        let novel = self.stream.novel.iter().map(|example| (NOVEL, example));
+        novel.chain(self.stream.original.iter().map(|example| (ORIGINAL, example)))
     }
 
     /// Fewest corrections after which the accuracy on new classes had reached `target`; `None` if it never did.

@@ -1,4 +1,4 @@
-//! Curves: score against L_max, the episode, retention.
+//! Curves: score against L_max, the episode, retention, corrections.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,8 @@ use super::axis::{Axis, Panel};
 use super::svg::{Anchor, Sheet, text_width};
 use super::{Plot, headline, main_group, spread, style, subject};
 use crate::report::summary::row_name;
-use crate::report::{EpisodePoint, Report, Row};
+use crate::report::{CorrectionPoint, EpisodePoint, Report, Row};
+use crate::stats::MeanSd;
 
 /// Width of the area that data is drawn in.
 const WIDTH: f64 = 480.0;
@@ -162,6 +163,34 @@ pub(super) fn retention(report: &Report) -> Option<Plot> {
     let title = format!("{}: retention by age of the fact", subject(report, &group));
     let subtitle = subtitle(&spread(report), report, curves.len(), aged);
     Some(sheet("retention", title, &subtitle, vec![(x, y, curves)]))
+}
+
+/// Accuracy on new and on known classes against the corrections told.
+pub(super) fn corrections(report: &Report) -> Option<Plot> {
+    let group = main_group(report)?;
+    let corrected = |row: &Row| row.corrections.len() > 1;
+    let rows = shown(report, &group, corrected);
+    let panel = |title: &str, accuracy: fn(&CorrectionPoint) -> Option<MeanSd>| {
+        let curve = |(row, series): &(&Row, usize)| {
+            let point = |at: &CorrectionPoint| accuracy(at).map(|of| (at.corrections, of.mean, of.sd));
+            let points = row.corrections.iter().filter_map(point).collect();
+            Curve { name: report.row_name(row), series: *series, points, marked: true }
+        };
+        let curves: Vec<Curve> = rows.iter().map(curve).collect();
+        let told = curves.iter().flat_map(|curve| &curve.points).map(|(told, ..)| *told);
+        let x = Axis::from_zero("corrections told", told, 8);
+        (x, Axis::from_zero(title, [1.0].into_iter(), 5), curves)
+    };
+    let panels = vec![
+        panel("accuracy on new classes", |point| point.novel),
+        panel("accuracy on known classes", |point| point.original),
+    ];
+    if panels.iter().all(|(_, _, curves)| curves.iter().all(|curve| curve.points.is_empty())) {
+        return None;
+    }
+    let title = format!("{}: recovery and retention by corrections", report.bench);
+    let subtitle = subtitle(&spread(report), report, rows.len(), corrected);
+    Some(sheet("corrections", title, &subtitle, panels))
 }
 
 /// ‖Δ‖ and general knowledge over the episode.

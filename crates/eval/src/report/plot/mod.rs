@@ -32,6 +32,7 @@ pub fn plots(report: &Report) -> Vec<Plot> {
         lines::budget(report),
         lines::episode(report),
         lines::retention(report),
+        lines::corrections(report),
     ];
     all.into_iter().flatten().collect()
 }
