@@ -69,7 +69,7 @@ impl SftConfig {
             ("checkpoint_every", config.checkpoint_every),
             ("evaluate_every", config.evaluate_every),
             ("evaluation_episodes", config.evaluation_episodes),
-            ("sft.train.schedule.max_steps (the length of the run)", config.steps()),
+            ("sft.train.schedule.max_steps", config.steps()),
         ];
         for (name, count) in counts {
             ensure!(count > 0, "{name} must be at least 1");
