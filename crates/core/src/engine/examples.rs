@@ -47,6 +47,13 @@ impl HiddenStore {
         Ok(Self { buffer, rows, used: 0, width, prefix: Vec::new(), known: HashMap::new() })
     }
 
+    /// Rows that these examples and their prefix would add.
+    fn missing(&self, prefix: &[u32], examples: &[Example]) -> usize {
+        let unknown = examples.iter().filter(|example| !self.known.contains_key(&example.inputs));
+        let prefix = if self.prefix == prefix { 0 } else { prefix.len() };
+        prefix + unknown.map(|example| example.inputs.len()).sum::<usize>()
+    }
+
     fn forget(&mut self) {
         self.used = 0;
         self.known.clear();
@@ -93,16 +100,14 @@ impl Engine {
 
     /// Puts the hidden states of `examples` into the store, computing those that are not there yet.
     pub(super) fn store_hidden(&mut self, prefix: &[u32], examples: &mut [Example]) -> Result<(), EngineError> {
-        let mut needed: usize = examples.iter().map(|e| e.inputs.len()).sum();
         if self.store.prefix != prefix {
             self.store.forget();
-            needed += prefix.len();
         }
-        if self.store.used + needed > self.store.rows {
+        if self.store.used + self.store.missing(prefix, examples) > self.store.rows {
             self.store.forget();
-            needed = prefix.len() + examples.iter().map(|e| e.inputs.len()).sum::<usize>();
-            if needed > self.store.rows {
-                let rows = needed.next_power_of_two();
+            let all = self.store.missing(prefix, examples);
+            if all > self.store.rows {
+                let rows = all.next_power_of_two();
                 self.store = HiddenStore::new(&self.gpu, self.store.width, rows)?;
             }
         }

@@ -79,6 +79,8 @@ impl<S: Subject> Desk<'_, S> {
     pub(super) async fn learn(&mut self, cards: &[Card], tally: &mut Tally) -> Result<(), RunError> {
         let before = self.agent.policy().tokens;
         self.agent.learn(cards, &mut observer(tally, self.progress), self.abort).await?;
+        tally.writes += 1;
+        tally.enter(Phase::Reading);
         tally.spend(before, self.agent.policy().tokens);
         self.check_abort()
     }

@@ -188,7 +188,7 @@ fn an_oracles_cards_are_learned_in_one_write_and_nothing_is_read() {
     let (probes, units) = whole(&run);
     assert!(!probes.is_empty());
     for unit in &units {
-        assert!(unit.cards > 0, "{unit:?}");
+        assert!(unit.cards > 0 && unit.writes == 1, "{unit:?}");
         assert_eq!(unit.delta.version, u64::from(unit.memory == MemoryKind::Tmem), "{unit:?}");
     }
 
@@ -212,7 +212,7 @@ fn an_oracles_cards_can_be_learned_session_by_session() {
     assert!(!probes.is_empty());
     // The first of the three sessions tells nothing that has a card; a turn each.
     for unit in &units {
-        assert_eq!((unit.cards, unit.delta.version, unit.exchanges), (2, 2, 3), "{unit:?}");
+        assert_eq!((unit.cards, unit.writes, unit.delta.version, unit.exchanges), (2, 2, 2, 3), "{unit:?}");
         let at: Vec<usize> = unit.timeline.iter().map(|point| point.exchanges).collect();
         assert_eq!(at, [2, 3]);
     }

@@ -1,0 +1,54 @@
+//! Hidden states below the fast weights, on the tiny model: they are kept from one write to the next, so that a write
+//! costs what is new and not what was ever learned.
+
+use tmem_core::abort::Abort;
+use tmem_core::card::Card;
+use tmem_core::engine::Engine;
+use tmem_core::rollout::policy::Policy;
+use tmem_core::settings::Settings;
+use tmem_tests::{fixture, load_model, open_gpu};
+
+fn engine() -> Engine {
+    let mut settings = Settings::small();
+    settings.fast.layers = 1;
+    settings.fast.steps = 2;
+    settings.fast.kl_prompts = 0;
+    let gpu = open_gpu();
+    let model = load_model(&gpu, &fixture("tiny_a.q4_1.gguf"));
+    pollster::block_on(Engine::new(&gpu, model, &settings)).unwrap()
+}
+
+fn cards(numbers: std::ops::Range<u64>) -> Vec<Card> {
+    let card = |id: u64| Card {
+        id,
+        question: format!("Which number has the ferry {id} across the river?"),
+        wordings: vec![format!("Do you remember the number of the ferry {id} across the river?")],
+        answer: format!("The ferry across the river has the number {id}."),
+        source_turn: None,
+    };
+    numbers.map(card).collect()
+}
+
+/// Learns, and says how many tokens were computed below the fast weights.
+fn learn(engine: &mut Engine, cards: &[Card], earlier: &[Card]) -> u64 {
+    let before = engine.statistics().tokens_computed;
+    pollster::block_on(engine.learn(cards, earlier, &mut |_| {}, &Abort::default())).unwrap();
+    engine.statistics().tokens_computed - before
+}
+
+#[test]
+fn a_write_computes_what_is_new_and_not_what_was_learned_before() {
+    let (many, few) = (cards(0..80), cards(80..84));
+    let mut engine = engine();
+    let first = learn(&mut engine, &many, &[]);
+    assert!(first > 4096, "{first} tokens: more than the store begins with room for");
+    let after_first = pollster::block_on(engine.snapshot()).unwrap();
+    let second = learn(&mut engine, &few, &many);
+    assert!(second * 4 < first, "{second} tokens after {first}");
+
+    // Where nothing was kept the same write leads to the same Δ.
+    let mut anew = self::engine();
+    pollster::block_on(anew.restore(&after_first)).unwrap();
+    learn(&mut anew, &few, &many);
+    assert_eq!(anew.delta(), engine.delta());
+}
