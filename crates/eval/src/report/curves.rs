@@ -29,6 +29,12 @@ fn bin(age: usize) -> (usize, usize) {
     }
 }
 
+/// Mean and spread over seeds of each seed's mean score.
+fn over_seeds(scores: &BTreeMap<u64, Vec<f64>>) -> Option<MeanSd> {
+    let means: Vec<f64> = scores.values().filter_map(|scores| Some(MeanSd::of(scores)?.mean)).collect();
+    MeanSd::of(&means)
+}
+
 /// Retention: the headline score by the age of the fact. Probes of unknown age are left out.
 pub(super) fn retention<'a>(probes: impl Iterator<Item = &'a ProbeLine>) -> Vec<AgeBin> {
     let mut bins: BTreeMap<(usize, usize), BTreeMap<u64, Vec<f64>>> = BTreeMap::new();
@@ -38,9 +44,8 @@ pub(super) fn retention<'a>(probes: impl Iterator<Item = &'a ProbeLine>) -> Vec<
         }
     }
     let of = |((from, to), seeds): (_, BTreeMap<u64, Vec<f64>>)| {
-        let means: Vec<f64> = seeds.values().filter_map(|scores| Some(MeanSd::of(scores)?.mean)).collect();
         let probes = seeds.values().map(Vec::len).sum();
-        Some(AgeBin { from, to, score: MeanSd::of(&means)?, probes })
+        Some(AgeBin { from, to, score: over_seeds(&seeds)?, probes })
     };
     bins.into_iter().filter_map(of).collect()
 }
@@ -72,8 +77,7 @@ pub(super) fn corrections<'a>(probes: impl Iterator<Item = &'a ProbeLine>) -> Ve
             for (probe, _) in probes.iter().filter(|(probe, _)| probe.category == part) {
                 seeds.entry(probe.seed).or_default().extend(probe.score());
             }
-            let means: Vec<f64> = seeds.values().filter_map(|scores| Some(MeanSd::of(scores)?.mean)).collect();
-            MeanSd::of(&means)
+            over_seeds(&seeds)
         };
         let corrections = MeanSd::of(&probes.iter().map(|(_, told)| *told).collect::<Vec<_>>())?.mean;
         Some(CorrectionPoint { step, corrections, novel: accuracy(NOVEL), original: accuracy(ORIGINAL) })
