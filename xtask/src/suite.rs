@@ -49,6 +49,7 @@ pub fn run(options: &SuiteOptions) -> Result<()> {
     }
     if lints && browser {
         suite.step("lints (WebAssembly)", || {
+            web::ensure_target()?;
             let mut clippy = shell::cargo();
             clippy.args(["clippy", "--package", "tmem-core", "--package", "tmem-web"]);
             shell::run(clippy.args(["--target", "wasm32-unknown-unknown", "--", "--deny", "warnings"]))

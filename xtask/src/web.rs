@@ -89,7 +89,7 @@ pub fn build(profile: WebProfile) -> Result<Built> {
 }
 
 /// Adds the WebAssembly target to the toolchain if it is not there.
-fn ensure_target() -> Result<()> {
+pub(crate) fn ensure_target() -> Result<()> {
     let mut rustc = Command::new("rustc");
     rustc.args(["--print", "target-libdir", "--target", TARGET]).current_dir(shell::repository());
     let output = rustc.output().context("cannot start rustc")?;
