@@ -65,6 +65,7 @@ impl Tasks for Codes {
                 text: question(colour),
                 answer: code.unwrap_or("You have not told me that code.").to_owned(),
                 keys: code.into_iter().map(str::to_owned).collect(),
+                rubric: Vec::new(),
             });
         }
         Ok(Task { turns: turns.collect(), questions })

@@ -16,6 +16,8 @@ pub struct RewardSettings {
     pub exact_match: f64,
     /// Of the share of them that contain the answer.
     pub contains: f64,
+    /// Of the mean share of their rubrics that answers fulfil, over the questions that have one.
+    pub rubric: f64,
     /// Against the share of questions about what was never told that are answered with something that was.
     pub leak: f64,
     /// Against the divergence from the frozen model on ordinary prompts, in nats.
@@ -28,7 +30,7 @@ pub struct RewardSettings {
 
 impl Default for RewardSettings {
     fn default() -> Self {
-        Self { f1: 1.0, exact_match: 0.0, contains: 0.0, leak: 0.0, damage: 0.0, card: 0.0, dropped: 0.0 }
+        Self { f1: 1.0, exact_match: 0.0, contains: 0.0, rubric: 0.0, leak: 0.0, damage: 0.0, card: 0.0, dropped: 0.0 }
     }
 }
 
@@ -38,6 +40,7 @@ impl RewardSettings {
             ("reward.f1", self.f1),
             ("reward.exact_match", self.exact_match),
             ("reward.contains", self.contains),
+            ("reward.rubric", self.rubric),
             ("reward.leak", self.leak),
             ("reward.damage", self.damage),
             ("reward.card", self.card),
@@ -53,7 +56,10 @@ impl RewardSettings {
 
     /// The reward of an outcome.
     pub fn of(&self, outcome: &Outcome) -> f64 {
-        self.f1 * outcome.f1 + self.exact_match * outcome.exact_match + self.contains * outcome.contains
+        self.f1 * outcome.f1
+            + self.exact_match * outcome.exact_match
+            + self.contains * outcome.contains
+            + self.rubric * outcome.rubric
             - self.leak * outcome.leak
             - self.damage * outcome.damage
             - self.card * outcome.cards
@@ -70,6 +76,9 @@ pub struct Outcome {
     pub exact_match: f64,
     /// Share of them that contain the answer.
     pub contains: f64,
+    /// Mean share of their rubrics that answers fulfil, over the questions that have one.
+    #[serde(default)]
+    pub rubric: f64,
     /// Share of questions about what was never told that were answered with something that was.
     pub leak: f64,
     /// KL(frozen ‖ current) of the first token on ordinary prompts, in nats; 0 where it is not asked for.
@@ -84,13 +93,18 @@ impl Outcome {
     /// Scores the answers to a task's questions, in their order.
     pub(super) fn score(questions: &[TaskQuestion], answers: &[String]) -> Self {
         let told: Vec<&String> = questions.iter().flat_map(|question| &question.keys).collect();
-        let (mut known, mut unknown, mut outcome) = (0.0, 0.0, Self::default());
+        let (mut known, mut judged, mut unknown, mut outcome) = (0.0, 0.0, 0.0, Self::default());
         for (question, answer) in questions.iter().zip(answers) {
             if question.is_answerable() {
                 known += 1.0;
                 outcome.f1 += token_f1(answer, &question.answer);
                 outcome.exact_match += f64::from(normalise(answer) == normalise(&question.answer));
                 outcome.contains += f64::from(contains_key(answer, &question.keys));
+                if !question.rubric.is_empty() {
+                    judged += 1.0;
+                    let passed = question.rubric.iter().filter(|check| check.passes(answer)).count();
+                    outcome.rubric += passed as f64 / question.rubric.len() as f64;
+                }
             } else {
                 unknown += 1.0;
                 outcome.leak += f64::from(contains_key(answer, &told));
@@ -99,23 +113,26 @@ impl Outcome {
         for part in [&mut outcome.f1, &mut outcome.exact_match, &mut outcome.contains] {
             *part /= f64::max(known, 1.0);
         }
+        outcome.rubric /= f64::max(judged, 1.0);
         outcome.leak /= f64::max(unknown, 1.0);
         outcome
     }
 
     /// The mean of several.
     pub fn mean<'a>(outcomes: impl IntoIterator<Item = &'a Self>) -> Self {
-        let (mut sum, mut count) = ([0.0; 7], 0.0);
+        let (mut sum, mut count) = ([0.0; 8], 0.0);
         for outcome in outcomes {
             count += 1.0;
             sum.iter_mut().zip(outcome.parts()).for_each(|(sum, part)| *sum += part);
         }
-        let [f1, exact_match, contains, leak, damage, cards, dropped] = sum.map(|part| part / f64::max(count, 1.0));
-        Self { f1, exact_match, contains, leak, damage, cards, dropped }
+        let [f1, exact_match, contains, rubric, leak, damage, cards, dropped] =
+            sum.map(|part| part / f64::max(count, 1.0));
+        Self { f1, exact_match, contains, rubric, leak, damage, cards, dropped }
     }
 
-    fn parts(&self) -> [f64; 7] {
-        [self.f1, self.exact_match, self.contains, self.leak, self.damage, self.cards, self.dropped]
+    fn parts(&self) -> [f64; 8] {
+        let Self { f1, exact_match, contains, rubric, leak, damage, cards, dropped } = *self;
+        [f1, exact_match, contains, rubric, leak, damage, cards, dropped]
     }
 }
 
@@ -125,7 +142,7 @@ mod tests {
 
     fn question(answer: &str, keys: &[&str]) -> TaskQuestion {
         let keys = keys.iter().map(|&key| key.to_owned()).collect();
-        TaskQuestion { text: "?".into(), answer: answer.into(), keys }
+        TaskQuestion { text: "?".into(), answer: answer.into(), keys, rubric: Vec::new() }
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! What an episode is about: a conversation that is told, and questions about it afterwards.
 
 use serde::{Deserialize, Serialize};
+use tmem_eval::synthetic::rulebook::Check;
 use tmem_eval::synthetic::{Length, Lexicon, Parameters, Plan};
 
-use super::Codes;
+use super::rule_books::RuleBookTasks;
+use super::{Codes, RuleBookSettings};
 use crate::LearnError;
 use crate::sft::{Exchange, SyntheticSettings, exchanges_of, text_error};
 
@@ -25,12 +27,15 @@ pub struct TaskQuestion {
     pub answer: String,
     /// A right answer contains one of these; empty where nothing was told that answers the question.
     pub keys: Vec<String>,
+    /// What a right answer fulfils besides, or instead.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rubric: Vec<Check>,
 }
 
 impl TaskQuestion {
     /// Whether it was told what is asked.
     pub fn is_answerable(&self) -> bool {
-        !self.keys.is_empty()
+        !self.keys.is_empty() || !self.rubric.is_empty()
     }
 }
 
@@ -51,6 +56,8 @@ pub enum TaskSettings {
     Codes(Codes),
     /// Invented conversations.
     Conversations(ConversationSettings),
+    /// Invented rule books, whose tasks are judged by rubrics.
+    RuleBooks(RuleBookSettings),
 }
 
 impl TaskSettings {
@@ -62,6 +69,7 @@ impl TaskSettings {
         let tasks: Box<dyn Tasks> = match *self {
             Self::Codes(codes) => Box::new(codes),
             Self::Conversations(settings) => Box::new(Conversations::new(settings)?),
+            Self::RuleBooks(settings) => Box::new(RuleBookTasks::new(settings)?),
         };
         tasks.task(0)?;
         Ok(tasks)
@@ -120,6 +128,7 @@ impl Tasks for Conversations {
                 text: first(fact.held_out, fact.question),
                 answer: fact.answer,
                 keys: fact.keys,
+                rubric: Vec::new(),
             })
             .take(known)
             .collect();
@@ -128,6 +137,7 @@ impl Tasks for Conversations {
             text: first(question.held_out, question.question),
             answer: question.answer,
             keys: Vec::new(),
+            rubric: Vec::new(),
         }));
         Ok(Task { turns, questions })
     }

@@ -102,6 +102,8 @@ impl Check {
 /// A rule book with everything that is asked about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Context {
+    /// The book's text.
+    pub book: String,
     /// The lines for CL-bench's file.
     pub tasks: Vec<Task>,
     /// The line for the side file.
@@ -152,12 +154,12 @@ impl TaskDraft {
 }
 
 fn assemble(book: Book, drafts: Vec<TaskDraft>, dice: &mut Dice) -> Context {
-    let context_id = uuid(dice.bits());
+    let (text, context_id) = (book.text(), uuid(dice.bits()));
     let (mut tasks, mut answers) = (Vec::new(), Vec::new());
     for draft in drafts {
         let task_id = uuid(dice.bits());
         let mut messages = vec![Message::system(book.system.as_str())];
-        let with_book = |question: &str| Message::user(format!("{}\n\n{question}", book.text()));
+        let with_book = |question: &str| Message::user(format!("{text}\n\n{question}"));
         match &draft.before {
             Some((question, answer)) => {
                 messages.push(with_book(question));
@@ -178,7 +180,7 @@ fn assemble(book: Book, drafts: Vec<TaskDraft>, dice: &mut Dice) -> Context {
         });
         answers.push(TaskGold { task_id, response: draft.response, checks: draft.checks });
     }
-    Context { tasks, gold: RuleBookGold { context_id, cards: book.cards, tasks: answers } }
+    Context { book: text, tasks, gold: RuleBookGold { context_id, cards: book.cards, tasks: answers } }
 }
 
 /// The bits as a UUID of version 4.
