@@ -19,6 +19,7 @@ mod seeded;
 mod self_test;
 #[cfg(test)]
 mod testing;
+mod timing;
 mod twins;
 mod weights;
 

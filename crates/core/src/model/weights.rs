@@ -147,7 +147,7 @@ pub struct ModelWeights {
 
 impl ModelWeights {
     /// The output head; the embedding itself where the two are tied.
-    pub(crate) fn head(&self) -> &Weight {
+    pub fn head(&self) -> &Weight {
         self.head.as_ref().unwrap_or(&self.embedding)
     }
 
@@ -157,7 +157,7 @@ impl ModelWeights {
     }
 
     /// The weight that holds a projection, and the first of its rows that belongs to it.
-    pub(crate) fn projection(&self, layer: usize, projection: Projection, config: &ModelConfig) -> (&Weight, usize) {
+    pub fn projection(&self, layer: usize, projection: Projection, config: &ModelConfig) -> (&Weight, usize) {
         let weights = &self.layers[layer];
         let parts = match projection.group() {
             crate::fast::Group::Qkv => &weights.qkv,

@@ -2,13 +2,16 @@
 
 mod matmul;
 mod measure;
+mod roofline;
 mod work;
 
 use anyhow::Result;
 use serde::Serialize;
+use tmem_core::engine::Engine;
 
 use crate::cli::{BenchArguments, Common};
 use crate::session::Session;
+use crate::slow_adapter::Unless;
 
 /// One figure.
 #[derive(Debug, Clone, Serialize)]
@@ -47,11 +50,14 @@ struct Report {
 
 /// Runs the command.
 pub(crate) async fn run(common: &Common, arguments: &BenchArguments) -> Result<()> {
-    let mut session = Session::open(common).await?;
+    let mut session = Session::open(common, Unless::None).await?;
     let gpu = session.agent.policy().gpu().clone();
     let repetitions = if arguments.quick { 1 } else { 3 };
     eprintln!("measuring the matrix product");
     let before = matmul::best_rate(&gpu, 2 * repetitions).await?;
+    if arguments.roofline {
+        return kernels(session.agent.policy(), before.gflops, repetitions, arguments.json).await;
+    }
     let mut figures = measure::all(&mut session, repetitions, arguments.only).await?;
     // Machines warm up and share: the better of before and after is the measure.
     let after = matmul::best_rate(&gpu, 2 * repetitions).await?;
@@ -74,6 +80,20 @@ pub(crate) async fn run(common: &Common, arguments: &BenchArguments) -> Result<(
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         print(&report);
+    }
+    Ok(())
+}
+
+/// `--roofline`: kernel by kernel.
+async fn kernels(engine: &Engine, gflops: f64, repetitions: usize, json: bool) -> Result<()> {
+    let gigabytes = roofline::bandwidth(engine.gpu(), repetitions).await?;
+    let ceiling = roofline::Ceiling { gflops, gigabytes };
+    let kernels = roofline::all(engine, ceiling, repetitions).await?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&serde_json::json!({ "ceiling": ceiling, "kernels": kernels }))?);
+    } else {
+        println!("{} on {}", engine.model().name, engine.gpu().info().name);
+        roofline::print(&kernels, ceiling);
     }
     Ok(())
 }
