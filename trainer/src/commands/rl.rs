@@ -14,7 +14,7 @@ use tmem_core::model::HostModel;
 use tmem_core::settings::Settings;
 use tmem_gpu::Gpu;
 use tmem_learner::Backend;
-use tmem_learner::model::{Model, SlowAdapter, SlowSettings};
+use tmem_learner::model::{Model, Precision, SlowAdapter, SlowSettings};
 use tmem_learner::rl::{Episode, Evaluation, Rl, RlError, RlReport, RlSettings, RolloutError, TaskSettings, Tasks};
 use tmem_learner::sft::Texts;
 
@@ -24,6 +24,7 @@ use super::run_folder::{ADAPTER, BEST, CHECKPOINTS, Lines, METRICS, TENSORBOARD,
 use crate::cli::{Common, TrainingArguments};
 use crate::interrupt::{Stopped, on_interrupt};
 use crate::session::{load_model, open_gpu, style};
+use crate::slow_adapter::SlowChoice;
 use crate::tensorboard::EventFile;
 
 /// A line for each evaluation.
@@ -34,6 +35,9 @@ pub(super) const EVALUATIONS: &str = "evaluations.jsonl";
 #[serde(deny_unknown_fields)]
 struct RlConfig {
     backend: Backend,
+    /// In what the layers' frozen matrices are held.
+    #[serde(default)]
+    precision: Precision,
     /// Whether cheap results are computed again instead of being kept.
     #[serde(default)]
     gradient_checkpointing: bool,
@@ -105,7 +109,7 @@ pub(crate) async fn run(common: &Common, arguments: &TrainingArguments) -> Resul
     }
     let (abort, folder) = (on_interrupt()?, arguments.out.as_path());
     let host = HostModel::read(File::open(&model_file)?)?;
-    let begins_with = common.slow_adapter.as_deref().map(peft::files).transpose()?;
+    let begins_with = common.slow_adapter.as_ref().map_or(Ok(None), SlowChoice::files)?;
     let sha256 = begins_with.as_ref().map(PeftFiles::sha256);
     let _lock = begin(folder, &Record { config: &config, model: &host.sha256, slow_adapter: sha256.as_deref() })?;
     let slow = match &begins_with {
@@ -113,7 +117,7 @@ pub(crate) async fn run(common: &Common, arguments: &TrainingArguments) -> Resul
         None => SlowAdapter::new(&host.config, &config.slow, &device)?,
     };
     eprintln!("training {} values for {} steps on {}", slow.parameters(), config.steps, config.backend.name());
-    let model = Model::new(&host, &device).with_slow_adapter(slow);
+    let model = Model::new(&host, &device).with_precision(config.precision).with_slow_adapter(slow);
     let texts = Texts::new(&host, &config.agent.rollout);
     let mut rl = Rl::new(model, texts, tasks.as_ref(), config.agent.clone(), config.rl)?;
     if rl.resume(&folder.join(CHECKPOINTS))? {
@@ -240,6 +244,7 @@ impl<'a> Run<'a> {
             ("evaluation/reward", evaluation.reward),
             ("evaluation/f1", outcome.f1),
             ("evaluation/contains", outcome.contains),
+            ("evaluation/rubric", outcome.rubric),
             ("evaluation/leak", outcome.leak),
         ];
         self.tensorboard.put(evaluation.step, &values)

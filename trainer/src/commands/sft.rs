@@ -10,11 +10,11 @@ use tmem_core::fast::NEUTRAL_PROMPTS;
 use tmem_core::fast::peft::{PeftAdapter, PeftFiles};
 use tmem_core::message::Message;
 use tmem_core::model::HostModel;
-use tmem_core::rollout::policy::{GenerateRequest, Policy, Weights};
+use tmem_core::rollout::policy::{GenerateRequest, Generation, Policy, Weights};
 use tmem_core::settings::Settings;
 use tmem_eval::run::{Disk, Storage};
 use tmem_learner::Backend;
-use tmem_learner::model::{Model, SlowAdapter, SlowSettings};
+use tmem_learner::model::{Model, Precision, SlowAdapter, SlowSettings};
 use tmem_learner::sft::{Exchange, Sft, SftEvaluation, SftReport, SftSettings, Synthetic, SyntheticSettings, Texts};
 
 use super::peft;
@@ -22,6 +22,7 @@ use super::run_folder::{ADAPTER, BEST, CHECKPOINTS, Lines, METRICS, TENSORBOARD,
 use crate::cli::{Common, TrainingArguments};
 use crate::interrupt::{Stopped, on_interrupt};
 use crate::session::{Session, style};
+use crate::slow_adapter::{SlowChoice, Unless};
 use crate::tensorboard::EventFile;
 
 /// The fast weights before any write, as a PEFT adapter: they have the A that episodes are written with.
@@ -36,6 +37,9 @@ const VALIDATION: &str = "validation.jsonl";
 #[serde(deny_unknown_fields)]
 struct SftConfig {
     backend: Backend,
+    /// In what the layers' frozen matrices are held.
+    #[serde(default)]
+    precision: Precision,
     /// Whether cheap results are computed again instead of being kept.
     #[serde(default)]
     gradient_checkpointing: bool,
@@ -47,6 +51,9 @@ struct SftConfig {
     evaluate_every: usize,
     /// Episodes of an evaluation; none is trained on.
     evaluation_episodes: usize,
+    /// Ordinary prompts beside the built-in ones: what is said in invented conversations and tells nothing.
+    #[serde(default)]
+    ordinary_prompts: usize,
     /// Longest reply of the base model to an ordinary prompt.
     reply_tokens: usize,
     /// The agent whose writes are simulated.
@@ -84,6 +91,16 @@ impl SftConfig {
     }
 }
 
+/// What a run is, for a folder that is gone on with.
+#[derive(Serialize)]
+struct Record<'a> {
+    #[serde(flatten)]
+    config: &'a SftConfig,
+    /// Sha-256 of the adapter that the run begins with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slow_adapter: Option<&'a str>,
+}
+
 /// Runs the command.
 pub(crate) async fn run(common: &Common, arguments: &TrainingArguments) -> Result<()> {
     let config = SftConfig::read(&arguments.config, common)?;
@@ -95,13 +112,18 @@ pub(crate) async fn run(common: &Common, arguments: &TrainingArguments) -> Resul
         return Ok(());
     }
     let (abort, folder) = (on_interrupt()?, arguments.out.as_path());
-    let _lock = begin(folder, &config)?;
-    let (start, ordinary) = prepared(common, folder, &config).await?;
+    let begins_with = common.slow_adapter.as_ref().map_or(Ok(None), SlowChoice::files)?;
+    let sha256 = begins_with.as_ref().map(PeftFiles::sha256);
+    let _lock = begin(folder, &Record { config: &config, slow_adapter: sha256.as_deref() })?;
+    let (start, ordinary) = prepared(common, folder, &config, &conversations).await?;
 
     let host = HostModel::read(File::open(&model_file)?)?;
-    let slow = SlowAdapter::new(&host.config, &config.slow, &device)?;
+    let slow = match &begins_with {
+        Some(files) => SlowAdapter::from_peft(&PeftAdapter::import(&host.config, files)?, &device),
+        None => SlowAdapter::new(&host.config, &config.slow, &device)?,
+    };
     let (parameters, steps) = (slow.parameters(), config.steps());
-    let model = Model::new(&host, &device).with_slow_adapter(slow);
+    let model = Model::new(&host, &device).with_precision(config.precision).with_slow_adapter(slow);
     let start = PeftAdapter::import(&host.config, &start)?;
     let texts = Texts::new(&host, &config.agent.rollout);
     let mut sft = Sft::new(model, texts, &conversations, start, ordinary, config.sft)?;
@@ -175,10 +197,10 @@ impl<'a> Run<'a> {
             peft::put(&self.folder.join(BEST), &adapter()?)?;
         }
         self.validation.put(evaluation)?;
-        let SftEvaluation { step, held_out, unknown, writing, ordinary } = evaluation;
+        let SftEvaluation { step, held_out, unknown, reading, writing, ordinary } = evaluation;
         self.bar.println(format!(
-            "after {step} steps, nats a token: held-out {held_out:.3}, never told {unknown:.3}, cards {writing:.3}, \
-             ordinary replies {ordinary:+.3}"
+            "after {step} steps, nats a token: held-out {held_out:.3}, never told {unknown:.3}, in context {reading:.3}, \
+             cards {writing:.3}, ordinary replies {ordinary:+.3}"
         ));
         self.count_evaluation(evaluation)
     }
@@ -190,6 +212,7 @@ impl<'a> Run<'a> {
             ("validation/loss", loss),
             ("validation/held_out", evaluation.held_out),
             ("validation/unknown", evaluation.unknown),
+            ("validation/reading", evaluation.reading),
             ("validation/writing", evaluation.writing),
             ("validation/ordinary", evaluation.ordinary),
         ];
@@ -225,18 +248,27 @@ impl<'a> Run<'a> {
 }
 
 /// What the engine gives to the run, made once: the fast weights' A, and the base model's own replies.
-async fn prepared(common: &Common, folder: &Path, config: &SftConfig) -> Result<(PeftFiles, Vec<Exchange>)> {
+async fn prepared(
+    common: &Common,
+    folder: &Path,
+    config: &SftConfig,
+    conversations: &Synthetic,
+) -> Result<(PeftFiles, Vec<Exchange>)> {
     let (start, ordinary) = (folder.join(START), folder.join(ORDINARY));
     if !ordinary.exists() {
-        let mut session = Session::with_settings(common, config.agent.clone()).await?;
+        // Of the model as published, whatever the run begins with: replies are held to that one's.
+        let published = Common { slow_adapter: None, ..common.clone() };
+        let mut session = Session::with_settings(&published, config.agent.clone(), Unless::None).await?;
         let engine = session.agent.policy_mut();
         let adapter = engine.export_peft().await?;
         let files = adapter.export(&engine.model().config, &engine.model().name)?;
         peft::put(&start, &files)?;
-        let requests: Vec<_> = NEUTRAL_PROMPTS
+        let mut prompts: Vec<String> = NEUTRAL_PROMPTS.iter().map(|&prompt| prompt.to_owned()).collect();
+        prompts.extend(conversations.ordinary_prompts(config.ordinary_prompts)?);
+        let requests: Vec<_> = prompts
             .iter()
             .map(|prompt| GenerateRequest {
-                messages: vec![Message::user(*prompt)],
+                messages: vec![Message::user(prompt.as_str())],
                 max_tokens: config.reply_tokens,
                 weights: Weights::Frozen,
                 ..GenerateRequest::default()
@@ -246,11 +278,8 @@ async fn prepared(common: &Common, folder: &Path, config: &SftConfig) -> Result<
         if session.abort.is_aborted() {
             return Err(Stopped.into());
         }
-        let exchanges: Vec<_> = NEUTRAL_PROMPTS
-            .iter()
-            .zip(replies)
-            .map(|(prompt, reply)| Exchange { user: (*prompt).to_owned(), assistant: reply.text })
-            .collect();
+        let exchange = |(user, reply): (String, Generation)| Exchange { user, assistant: reply.text };
+        let exchanges: Vec<_> = prompts.into_iter().zip(replies).map(exchange).collect();
         // Last: its presence says that both are there.
         Disk::new(folder).replace(ORDINARY, &serde_json::to_vec_pretty(&exchanges)?)?;
     }

@@ -23,4 +23,4 @@ pub(crate) use optimizer::Optimizer;
 pub use report::{DeltaId, SiteNorm, StepReport, WriteOutcome, WriteReport};
 pub use site::{Group, Projection, Site, SiteError, Sites};
 pub(crate) use train_plan::{TrainPlan, TrainSize};
-pub(crate) use unknown::unknown_cards;
+pub use unknown::unknown_cards;

@@ -107,7 +107,7 @@ fn subject_words(text: &str) -> HashSet<String> {
 
 /// Question cards about nothing that `known` cards speak of: a question that shares a word with a learned card might
 /// contradict it and is left out.
-pub(crate) fn unknown_cards<'a>(known: impl Iterator<Item = &'a Card>) -> Vec<Card> {
+pub fn unknown_cards<'a>(known: impl Iterator<Item = &'a Card>) -> Vec<Card> {
     let words: HashSet<String> =
         known.flat_map(|card| card.questions().chain([card.answer.as_str()])).flat_map(subject_words).collect();
     SHAPES

@@ -1,7 +1,7 @@
 //! Whether an answer says that it does not know.
 
 /// Ways of saying so, in lower case with plain apostrophes.
-const PHRASES: [&str; 26] = [
+const PHRASES: [&str; 29] = [
     "not mentioned",
     "never mentioned",
     "didn't mention",
@@ -28,6 +28,9 @@ const PHRASES: [&str; 26] = [
     "cannot be answered",
     "cannot determine",
     "not specified",
+    "nothing about",
+    "can't say",
+    "cannot say",
 ];
 
 /// Whether an answer says that it does not know, by its wording: a rough stand-in for a judge. An answer that says so and
@@ -46,6 +49,7 @@ mod tests {
         assert!(abstains("Your horse\u{2019}s name is not known to me."));
         assert!(abstains("You haven’t told me about a horse."));
         assert!(abstains("I DON'T KNOW"));
+        assert!(abstains("There is nothing about that in our conversations, so I cannot say."));
         assert!(!abstains("Your horse is called Rex, as you know."));
         assert!(!abstains(""));
     }

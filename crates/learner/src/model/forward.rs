@@ -6,6 +6,7 @@ use tmem_core::model::ModelConfig;
 
 use super::attention::Positions;
 use super::fast::FastBatch;
+use super::precision::product;
 use super::{Batch, SlowAdapter, Weights};
 
 /// A model as it is for one batch.
@@ -65,7 +66,7 @@ impl Pass<'_> {
     /// W x + slow adapter + gate · fast weights, for x \[rows · time, inputs\].
     fn project(&self, layer: usize, projection: Projection, x: &Tensor<2>) -> Tensor<2> {
         let weight = &self.weights.layers[layer].projections[projection as usize];
-        let mut y = x.clone().matmul(weight.clone().transpose());
+        let mut y = product(x.clone(), weight.clone());
         if let Some(slow) = self.slow.and_then(|slow| slow.apply(layer, projection, x)) {
             y = y + slow;
         }

@@ -198,9 +198,10 @@ impl Model {
                 weighted_kl(base, logits, Tensor::from_data(weights, &device))
             })?;
         }
-        let loss = (input * Tensor::cat(upstream, 0)).sum();
+        let scale = self.precision.loss_scale();
+        let loss = (input * Tensor::cat(upstream, 0)).sum().mul_scalar(scale);
         if loss.is_tracked() {
-            sum.add(loss.backward());
+            sum.add_scaled(loss.backward(), 1.0 / scale);
         }
         let losses = LossSums { objective: objective_sum, anchors: anchor_sum };
         Ok(Backward { losses, gradients: sum.gradients })
@@ -260,9 +261,17 @@ struct GradientSum<'a> {
 }
 
 impl GradientSum<'_> {
-    fn add(&mut self, mut gradients: Gradients) {
+    fn add(&mut self, gradients: Gradients) {
+        self.add_scaled(gradients, 1.0);
+    }
+
+    fn add_scaled(&mut self, mut gradients: Gradients, scale: f64) {
         for (leaf, sum) in self.leaves.iter().zip(&mut self.gradients) {
-            add_gradient(sum, leaf.grad_remove(&mut gradients));
+            let gradient = leaf.grad_remove(&mut gradients);
+            add_gradient(
+                sum,
+                gradient.map(|gradient| if scale == 1.0 { gradient } else { gradient.mul_scalar(scale) }),
+            );
         }
     }
 }

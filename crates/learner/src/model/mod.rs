@@ -5,15 +5,17 @@ mod batch;
 mod fast;
 mod forward;
 mod gradient;
+mod precision;
 mod slow;
 mod weights;
 
-use burn::tensor::{Device, Int, Tensor, activation};
+use burn::tensor::{Device, FloatDType, Int, Tensor, activation};
 use tmem_core::model::{HostModel, ModelConfig};
 
 pub use batch::{Anchor, Batch, FastUse, Reference, Sequence, Target};
 pub use fast::FastWeights;
 pub use gradient::{Backward, FastGradient, LossSums, Objective, WeightedLikelihood};
+pub use precision::Precision;
 pub use slow::{SlowAdapter, SlowSettings};
 pub use weights::Weights;
 
@@ -50,6 +52,7 @@ pub struct Model {
     /// With gradients.
     device: Device,
     base: Weights,
+    precision: Precision,
     trained: Trained,
 }
 
@@ -57,7 +60,15 @@ impl Model {
     /// Uploads a model; nothing of it is trained yet.
     pub fn new(model: &HostModel, device: &Device) -> Self {
         let base = Weights::new(&model.config, &model.weights, &device.clone().without_autodiff());
-        Self { config: model.config.clone(), device: device.clone(), base, trained: Trained::Nothing }
+        let (config, device) = (model.config.clone(), device.clone());
+        Self { config, device, base, precision: Precision::F32, trained: Trained::Nothing }
+    }
+
+    /// Holds what is frozen of the layers in another precision. A copy of all of θ0 that is trained stays in f32, so it
+    /// is to be asked for afterwards.
+    #[must_use]
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { base: self.base.in_precision(precision), precision, ..self }
     }
 
     /// Trains a slow adapter; θ0 itself stays.
@@ -69,7 +80,7 @@ impl Model {
     /// Trains a copy of all of θ0.
     #[must_use]
     pub fn with_all_trained(self) -> Self {
-        let trained = Trained::All(Box::new(self.base.map(|tensor| track(tensor, &self.device))));
+        let trained = Trained::All(Box::new(self.base.map(|tensor| track(tensor.cast(FloatDType::F32), &self.device))));
         Self { trained, ..self }
     }
 
@@ -77,6 +88,17 @@ impl Model {
     #[must_use]
     pub fn merged(&self, adapter: &SlowAdapter) -> Self {
         Self { base: self.base.merged(adapter), trained: Trained::Nothing, ..self.clone() }
+    }
+
+    /// The same model with leaves of its own for what is trained. burn locks the graphs that a leaf is part of: two threads
+    /// that share leaves wait for each other, at times for ever.
+    #[must_use]
+    pub(crate) fn with_own_leaves(&self) -> Self {
+        let mut own = self.clone();
+        for parameter in own.parameters_mut() {
+            *parameter = track(parameter.clone(), &self.device);
+        }
+        own
     }
 
     /// Sizes and constants.

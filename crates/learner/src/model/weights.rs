@@ -1,10 +1,10 @@
 //! θ0 as tensors.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use tmem_core::fast::Projection;
 use tmem_core::model::{HostWeights, ModelConfig};
 
-use super::SlowAdapter;
+use super::{Precision, SlowAdapter};
 
 /// The weights of one layer.
 #[derive(Debug, Clone)]
@@ -102,6 +102,14 @@ impl Weights {
         mapped
     }
 
+    /// The same weights, the layers' matrices in another precision.
+    pub(crate) fn in_precision(mut self, precision: Precision) -> Self {
+        for weight in self.layers.iter_mut().flat_map(|layer| &mut layer.projections) {
+            *weight = precision.cast(weight.clone());
+        }
+        self
+    }
+
     /// W + (α/r)·B A at every site of the adapter.
     #[must_use]
     pub fn merged(&self, adapter: &SlowAdapter) -> Self {
@@ -109,7 +117,8 @@ impl Weights {
         for (number, layer) in merged.layers.iter_mut().enumerate() {
             for (projection, weight) in Projection::ALL.into_iter().zip(&mut layer.projections) {
                 if let Some(delta) = adapter.delta(number, projection) {
-                    *weight = weight.clone() + delta.inner();
+                    let held = weight.dtype();
+                    *weight = (weight.clone().cast(FloatDType::F32) + delta.inner()).cast(held);
                 }
             }
         }

@@ -1,12 +1,12 @@
 //! One episode: what is written into Δ, and what is asked afterwards.
 
 use rand::Rng;
-use rand::seq::SliceRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 use serde::{Deserialize, Serialize};
 use tmem_core::message::Message;
 use tmem_core::rollout::writer::json;
 
-use super::Texts;
+use super::{Texts, near};
 use crate::LearnError;
 use crate::model::{Anchor, Sequence};
 
@@ -20,8 +20,12 @@ pub struct EpisodeSettings {
     pub wordings: usize,
     /// Held-out wordings of each that are asked.
     pub held_out: usize,
-    /// Questions about what was never told, each asked with Δ and without.
+    /// Questions about what was never told, or told and not written, each asked with Δ and without.
     pub unknown: usize,
+    /// Questions that differ from a written card in whom or what they ask about, asked with Δ ([`near`](super::near)).
+    pub near: usize,
+    /// Pieces of the conversation that are in the context, without Δ, while something told in them is asked for.
+    pub reading: usize,
     /// Ordinary prompts that are held to the base model.
     pub ordinary: usize,
     /// Weight of KL(base ‖ current) along their replies, against 1 for all answers together.
@@ -39,6 +43,8 @@ impl Default for EpisodeSettings {
             wordings: 4,
             held_out: 2,
             unknown: 3,
+            near: 0,
+            reading: 1,
             ordinary: 2,
             ordinary_weight: 0.5,
             transcripts: 0,
@@ -90,12 +96,14 @@ pub struct EpisodeTexts {
 /// An episode as sequences, all targets of weight 1.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Episode {
-    /// What is written, under Δ number 0.
-    pub(super) written: Vec<Sequence>,
+    /// What is written, under Δ number 0: the first wording of every card, then the second, and so on.
+    pub(super) written: Vec<Vec<Sequence>>,
     /// The same cards in held-out wordings, under Δ.
     pub(super) held_out: Vec<Sequence>,
-    /// Questions about what was never told, each under Δ and without.
+    /// Questions about what Δ does not hold, each under Δ and without; those that are near to a card under Δ alone.
     pub(super) unknown: Vec<Sequence>,
+    /// Questions that the context answers.
+    pub(super) reading: Vec<Sequence>,
     /// Cards of pieces of the conversation.
     pub(super) writing: Vec<Sequence>,
     /// The base model's own replies to ordinary prompts.
@@ -103,16 +111,16 @@ pub(super) struct Episode {
 }
 
 impl Episode {
-    /// What the simulated write learns.
-    pub(super) fn written(&self) -> Vec<Sequence> {
+    /// What the simulated write learns, in batches that hold every card once, as the agent's do.
+    pub(super) fn written(&self) -> Vec<Vec<Sequence>> {
         let mut written = self.written.clone();
-        weigh(&mut written, 1.0);
+        written.iter_mut().for_each(|batch| weigh(batch, 1.0));
         written
     }
 
     /// What θ0 is trained on, with the weights of the loss. `share` is the episode's share of the step's loss.
     pub(super) fn lesson(&self, settings: &EpisodeSettings, share: f32) -> Vec<Sequence> {
-        let mut lesson = [self.held_out.as_slice(), &self.unknown].concat();
+        let mut lesson = [self.held_out.as_slice(), &self.unknown, &self.reading].concat();
         weigh(&mut lesson, share);
         let mut writing = self.writing.clone();
         weigh(&mut writing, share * settings.transcripts_weight);
@@ -140,7 +148,7 @@ impl EpisodeTexts {
     ) -> Result<Episode, LearnError> {
         let mut known: Vec<&Asked> = self.known.iter().collect();
         known.shuffle(random);
-        known.truncate(settings.cards);
+        let not_written = known.split_off(settings.cards.min(known.len()));
         let sequence = |question: &str, answer: &str| {
             Ok::<_, LearnError>(Sequence::answered(
                 &texts.prompt(&[Message::user(question)])?,
@@ -149,9 +157,12 @@ impl EpisodeTexts {
             ))
         };
         let mut episode = Episode::default();
+        let wordings = settings.wordings.clamp(1, known.iter().map(|card| card.wordings.len()).max().unwrap_or(1));
+        episode.written.resize_with(wordings, Vec::new);
+        let near = if settings.near > 0 { near::questions(&known, &self.known, random) } else { Vec::new() };
         for card in known {
-            for wording in card.wordings.iter().take(settings.wordings.max(1)) {
-                episode.written.push(sequence(wording, &card.answer)?.under(0, 1.0));
+            for (batch, wording) in episode.written.iter_mut().zip(card.wordings.iter().cycle()) {
+                batch.push(sequence(wording, &card.answer)?.under(0, 1.0));
             }
             let mut held_out: Vec<&String> = card.held_out.iter().collect();
             held_out.shuffle(random);
@@ -163,6 +174,14 @@ impl EpisodeTexts {
         for question in &self.unknown {
             unknown
                 .extend(question.wordings.iter().chain(&question.held_out).map(|wording| (wording, &question.answer)));
+        }
+        let answers: Vec<&String> = self.unknown.iter().map(|question| &question.answer).collect();
+        let mut answers = answers.into_iter().cycle();
+        for (question, answer) in near.into_iter().take(settings.near).zip(&mut answers) {
+            episode.unknown.push(sequence(&question, answer)?.under(0, 1.0));
+        }
+        for (card, answer) in not_written.into_iter().zip(answers) {
+            unknown.extend(card.wordings.iter().chain(&card.held_out).map(|wording| (wording, answer)));
         }
         unknown.shuffle(random);
         for (wording, answer) in unknown.into_iter().take(settings.unknown) {
@@ -180,6 +199,23 @@ impl EpisodeTexts {
             // What the model cannot read whole it will not be asked to write of.
             if prompt.len() + answer.len() <= texts.context() {
                 episode.writing.push(Sequence::answered(&prompt, &answer, 1.0));
+            }
+        }
+        let mut told: Vec<&Transcript> = self.transcripts.iter().filter(|piece| !piece.cards.is_empty()).collect();
+        told.shuffle(random);
+        for piece in told {
+            if episode.reading.len() == settings.reading {
+                break;
+            }
+            let exchanges = piece
+                .turns
+                .iter()
+                .flat_map(|turn| [Message::user(turn.user.as_str()), Message::assistant(turn.assistant.as_str())]);
+            let Some((question, answer)) = piece.cards.choose(random) else { continue };
+            let messages: Vec<Message> = exchanges.chain([Message::user(question.as_str())]).collect();
+            let (prompt, answer) = (texts.prompt(&messages)?, texts.answer(answer)?);
+            if prompt.len() + answer.len() <= texts.context() {
+                episode.reading.push(Sequence::answered(&prompt, &answer, 1.0));
             }
         }
         let mut ordinary: Vec<&Exchange> = ordinary.iter().collect();

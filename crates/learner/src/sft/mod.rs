@@ -7,6 +7,7 @@
 //! prompts are held to the base model by KL.
 
 mod episode;
+mod near;
 mod run;
 mod synthetic;
 mod texts;

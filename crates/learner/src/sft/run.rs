@@ -1,6 +1,8 @@
 //! The loop. Every step draws its episodes from its own number, so that a run can stop and go on anywhere.
 
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::thread;
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -11,8 +13,8 @@ use tmem_eval::stats::MeanSd;
 use super::episode::Episode;
 use super::{EpisodeSettings, EpisodeTexts, Exchange, Texts};
 use crate::LearnError;
-use crate::model::{Batch, FastWeights, LossSums, Model, Objective, Sequence, State, WeightedLikelihood};
-use crate::train::{Part, StepReport, TrainSettings, TrainStep, WriteSettings, simulate_write};
+use crate::model::{Batch, FastWeights, LossSums, Model, Sequence, State, WeightedLikelihood};
+use crate::train::{GradientSum, Part, StepReport, TrainSettings, TrainStep, WriteSettings, simulate_write};
 
 /// How a supervised run goes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -22,13 +24,15 @@ pub struct SftSettings {
     pub seed: u64,
     /// Episodes of a step.
     pub episodes: usize,
+    /// How many of them are computed side by side. Nothing but time and memory depends on it.
+    pub episodes_at_once: usize,
     /// What an episode is.
     pub episode: EpisodeSettings,
     /// The simulated write.
     pub write: WriteSettings,
     /// Optimizer and schedule.
     pub train: TrainSettings,
-    /// Tokens of a packed row.
+    /// Tokens of a packed row; a sequence that is longer stands alone. Attention costs the square of it.
     pub row_tokens: usize,
 }
 
@@ -37,16 +41,17 @@ impl Default for SftSettings {
         Self {
             seed: 0,
             episodes: 2,
+            episodes_at_once: 1,
             episode: EpisodeSettings::default(),
             write: WriteSettings::default(),
             train: TrainSettings::default(),
-            row_tokens: 256,
+            row_tokens: 64,
         }
     }
 }
 
 /// Where episodes come from: the texts of conversation number `number`, the same for the same number.
-pub trait Conversations {
+pub trait Conversations: Sync {
     /// What is told in a conversation and what is not.
     ///
     /// # Errors
@@ -65,6 +70,14 @@ pub struct SftReport {
     pub write_ends: f64,
 }
 
+/// What a step learns from an episode, or from several.
+#[derive(Default)]
+struct Learned {
+    gradients: GradientSum,
+    write_begins: f64,
+    write_ends: f64,
+}
+
 /// How the model does on what it is not trained on, in nats a token. A term without any tokens is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct SftEvaluation {
@@ -74,6 +87,8 @@ pub struct SftEvaluation {
     pub held_out: f64,
     /// Mean −log p of saying that something was never told, with a Δ and without.
     pub unknown: f64,
+    /// Mean −log p of answers that the context holds.
+    pub reading: f64,
     /// Mean −log p of the cards of pieces of a conversation.
     pub writing: f64,
     /// Mean of log p_base − log p over the base model's own replies to ordinary prompts.
@@ -84,7 +99,7 @@ impl SftEvaluation {
     /// One figure for all, weighed as the parts of an episode are.
     pub fn loss(&self, episode: &EpisodeSettings) -> f64 {
         let (writing, ordinary) = (f64::from(episode.transcripts_weight), f64::from(episode.ordinary_weight));
-        (self.held_out + self.unknown) / 2.0 + writing * self.writing + ordinary * self.ordinary
+        (self.held_out + self.unknown + self.reading) / 3.0 + writing * self.writing + ordinary * self.ordinary
     }
 }
 
@@ -117,9 +132,10 @@ impl<'a> Sft<'a> {
         ordinary: Vec<Exchange>,
         settings: SftSettings,
     ) -> Result<Self, LearnError> {
-        if settings.episodes == 0 {
-            let (name, value) = ("episodes", "0".to_owned());
-            return Err(LearnError::Setting { name, value, expected: "at least 1".into() });
+        for (name, count) in [("episodes", settings.episodes), ("episodes_at_once", settings.episodes_at_once)] {
+            if count == 0 {
+                return Err(LearnError::Setting { name, value: "0".to_owned(), expected: "at least 1".into() });
+            }
         }
         start.sites.iter_mut().for_each(|site| site.b.fill(0.0));
         let step = TrainStep::new(model, settings.train)?;
@@ -131,32 +147,49 @@ impl<'a> Sft<'a> {
         &self.step
     }
 
-    /// One step: its episodes one after the other, then one step of the optimizer.
+    /// One step: its episodes, then one step of the optimizer.
     ///
     /// # Errors
     /// Conversations that cannot be generated, texts that do not fit the model, a loss that is not finite, or a
     /// failure of the device.
     pub fn step(&mut self) -> Result<SftReport, LearnError> {
-        let (mut batches, mut deltas) = (Vec::new(), Vec::new());
-        let (mut write_begins, mut write_ends) = (0.0, 0.0);
-        let episodes = self.settings.episodes;
-        let (share, mean) = (1.0 / episodes as f32, 1.0 / episodes as f64);
-        for number in 0..episodes {
-            let episode = self.episode((self.step.steps() * episodes + number) as u64)?;
-            let (delta, losses) = self.write(&episode)?;
-            write_begins += mean * losses.first().map_or(0.0, |loss| loss.total());
-            write_ends += mean * losses.last().map_or(0.0, |loss| loss.total());
-            batches.push(self.pack(&episode.lesson(&self.settings.episode, share))?);
-            deltas.push(delta);
+        let count = self.settings.episodes;
+        let first = (self.step.steps() * count) as u64;
+        let episodes = (0..count as u64).map(|number| self.episode(first + number)).collect::<Result<Vec<_>, _>>()?;
+        let mut learned = Learned::default();
+        for together in episodes.chunks(self.settings.episodes_at_once) {
+            let this = &*self;
+            let results = thread::scope(|scope| {
+                let threads: Vec<_> =
+                    together.iter().map(|episode| scope.spawn(move || this.learn_from(episode))).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+            });
+            // In the order of the episodes, whichever was done first: sums of floats depend on it.
+            let results: Vec<Result<Learned, LearnError>> = results;
+            for result in results {
+                let Learned { gradients, write_begins, write_ends } = result?;
+                learned.gradients.add(gradients);
+                learned.write_begins += write_begins;
+                learned.write_ends += write_ends;
+            }
         }
+        let gradients = self.step.finish(learned.gradients)?;
+        let (write_begins, write_ends) = (learned.write_begins / count as f64, learned.write_ends / count as f64);
+        Ok(SftReport { step: self.step.update(gradients), write_begins, write_ends })
+    }
+
+    /// Lives through an episode of a step.
+    fn learn_from(&self, episode: &Episode) -> Result<Learned, LearnError> {
+        let (delta, losses) = self.write(episode)?;
+        let batches = self.pack(&episode.lesson(&self.settings.episode, 1.0 / self.settings.episodes as f32))?;
         let objectives: Vec<_> = batches.iter().map(|batch| WeightedLikelihood { batch }).collect();
-        let parts = batches.iter().zip(&deltas).zip(&objectives).map(|((batch, fast), objective)| Part {
-            batch,
-            fast: Some(fast),
-            objective: objective as &dyn Objective,
-        });
-        let step = self.step.apply(&parts.collect::<Vec<_>>())?;
-        Ok(SftReport { step, write_begins, write_ends })
+        let parts = batches.iter().zip(&objectives);
+        let parts = parts.map(|(batch, objective)| Part { batch, fast: Some(&delta), objective });
+        Ok(Learned {
+            gradients: self.step.sum(&parts.collect::<Vec<_>>())?,
+            write_begins: losses.first().map_or(0.0, |loss| loss.total()),
+            write_ends: losses.last().map_or(0.0, |loss| loss.total()),
+        })
     }
 
     /// How the model does on `episodes` episodes that are never trained on.
@@ -164,13 +197,16 @@ impl<'a> Sft<'a> {
     /// # Errors
     /// As [`step`](Self::step).
     pub fn evaluate(&self, episodes: usize) -> Result<SftEvaluation, LearnError> {
-        let (mut held_out, mut unknown, mut writing, mut apart) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let [mut held_out, mut unknown, mut reading, mut writing, mut apart] = [const { Vec::new() }; 5];
         for number in 0..episodes as u64 {
             let episode = self.episode(FIRST_EVALUATED + number)?;
             let (delta, _) = self.write(&episode)?;
-            for (sequences, losses) in
-                [(&episode.held_out, &mut held_out), (&episode.unknown, &mut unknown), (&episode.writing, &mut writing)]
-            {
+            for (sequences, losses) in [
+                (&episode.held_out, &mut held_out),
+                (&episode.unknown, &mut unknown),
+                (&episode.reading, &mut reading),
+                (&episode.writing, &mut writing),
+            ] {
                 losses.extend(self.log_probabilities(State::Trained, sequences, &delta)?.iter().map(|p| -p));
             }
             let base = self.log_probabilities(State::Base, &episode.ordinary, &delta)?;
@@ -182,6 +218,7 @@ impl<'a> Sft<'a> {
             step: self.step.steps(),
             held_out: mean(&held_out),
             unknown: mean(&unknown),
+            reading: mean(&reading),
             writing: mean(&writing),
             ordinary: mean(&apart),
         })
@@ -197,26 +234,35 @@ impl<'a> Sft<'a> {
 
     /// Δ after an episode's write, and the write's losses.
     fn write(&self, episode: &Episode) -> Result<(FastWeights, Vec<LossSums>), LearnError> {
-        let (model, written) = (self.step.model(), self.pack(&episode.written())?);
-        let (delta, losses) = simulate_write(model, &self.start, &[written], &self.settings.write)?;
+        let model = self.step.model();
+        let config = model.config();
+        let pack = |sequences: &Vec<Sequence>| Batch::pack(config, sequences, self.settings.row_tokens);
+        let batches = episode.written().iter().map(pack).collect::<Result<Vec<_>, _>>()?;
+        let (delta, losses) = simulate_write(model, &self.start, &batches, &self.settings.write)?;
         Ok((FastWeights::new(model.config(), &[delta], model.device())?, losses))
     }
 
-    fn pack(&self, sequences: &[Sequence]) -> Result<Batch, LearnError> {
-        Batch::pack(self.step.model().config(), sequences, self.settings.row_tokens)
+    /// Short sequences in rows together, each that is longer than a row in a batch of its own: no short one is padded
+    /// to a long one's length.
+    fn pack(&self, sequences: &[Sequence]) -> Result<Vec<Batch>, LearnError> {
+        let (config, row) = (self.step.model().config(), self.settings.row_tokens);
+        let (short, long): (Vec<Sequence>, Vec<Sequence>) =
+            sequences.iter().cloned().partition(|sequence| sequence.tokens.len() <= row);
+        let short = Some(short.as_slice()).filter(|short| !short.is_empty());
+        short.into_iter().chain(long.chunks(1)).map(|sequences| Batch::pack(config, sequences, row)).collect()
     }
 
-    /// Log-probabilities of all targets; none where there is nothing to ask.
+    /// Log-probabilities of all targets, in any order; none where there is nothing to ask.
     fn log_probabilities(
         &self,
         state: State,
         sequences: &[Sequence],
         delta: &FastWeights,
     ) -> Result<Vec<f64>, LearnError> {
-        if sequences.is_empty() {
-            return Ok(Vec::new());
+        let mut values = Vec::new();
+        for batch in self.pack(sequences)? {
+            values.extend(self.step.model().log_probabilities(state, &batch, Some(delta))?);
         }
-        let values = self.step.model().log_probabilities(state, &self.pack(sequences)?, Some(delta))?;
         Ok(values.into_iter().map(f64::from).collect())
     }
 

@@ -1,5 +1,7 @@
 //! Invented conversations as the source of episodes.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 use tmem_eval::synthetic::{Length, Lexicon, Parameters, Plan, Session, Turn};
 
@@ -26,6 +28,9 @@ impl Default for SyntheticSettings {
     }
 }
 
+/// The first conversation that ordinary prompts are taken from; no run is that long.
+const FIRST_ORDINARY: u64 = 1 << 41;
+
 /// The generator of [`tmem_eval::synthetic`]: the facts that hold at a conversation's end, and questions about what was
 /// never told in it.
 #[derive(Debug)]
@@ -43,6 +48,26 @@ impl Synthetic {
         let conversations = Self { lexicon: Lexicon::built_in().map_err(text_error)?, settings };
         conversations.texts(0)?;
         Ok(conversations)
+    }
+
+    /// `count` different things that users say in pieces in which nothing is told; of conversations that no episode is
+    /// drawn from. Fewer where that is all there are.
+    ///
+    /// # Errors
+    /// A conversation that cannot be made.
+    pub fn ordinary_prompts(&self, count: usize) -> Result<Vec<String>, LearnError> {
+        let mut prompts = Vec::with_capacity(count);
+        let mut seen = HashSet::new();
+        for number in FIRST_ORDINARY..FIRST_ORDINARY + count as u64 {
+            let pieces = self.texts(number)?.transcripts.into_iter().filter(|piece| piece.cards.is_empty());
+            let said = pieces.flat_map(|piece| piece.turns).map(|turn| turn.user);
+            prompts.extend(said.filter(|user| seen.insert(user.clone())));
+            if prompts.len() >= count {
+                break;
+            }
+        }
+        prompts.truncate(count);
+        Ok(prompts)
     }
 }
 

@@ -9,5 +9,5 @@ mod write;
 
 pub use optimizer::AdamWSettings;
 pub use schedule::Schedule;
-pub use step::{Part, StepGradients, StepReport, TrainSettings, TrainStep};
+pub use step::{GradientSum, Part, StepGradients, StepReport, TrainSettings, TrainStep};
 pub use write::{WriteSettings, simulate_write};

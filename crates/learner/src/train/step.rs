@@ -55,14 +55,38 @@ pub struct Part<'a> {
     pub objective: &'a dyn Objective,
 }
 
-/// What a step of the optimizer follows.
-pub struct StepGradients {
+/// Losses and gradients of some parts of a step, summed.
+#[derive(Default)]
+pub struct GradientSum {
     losses: LossSums,
     gradients: Vec<Option<Tensor<2>>>,
-    /// Euclidean norm of all of it, before clipping.
-    pub norm: f64,
     tokens: usize,
     targets: usize,
+}
+
+impl GradientSum {
+    /// Adds what other parts came to.
+    pub fn add(&mut self, other: Self) {
+        self.losses += other.losses;
+        self.tokens += other.tokens;
+        self.targets += other.targets;
+        self.add_gradients(other.gradients);
+    }
+
+    fn add_gradients(&mut self, gradients: Vec<Option<Tensor<2>>>) {
+        let length = self.gradients.len().max(gradients.len());
+        self.gradients.resize_with(length, || None);
+        for (sum, gradient) in self.gradients.iter_mut().zip(gradients) {
+            add_gradient(sum, gradient);
+        }
+    }
+}
+
+/// What a step of the optimizer follows.
+pub struct StepGradients {
+    sum: GradientSum,
+    /// Euclidean norm of all of it, before clipping.
+    pub norm: f64,
 }
 
 /// A model in training.
@@ -125,40 +149,52 @@ impl TrainStep {
         Ok(self.update(gradients))
     }
 
-    /// The gradient of the sum of the parts' losses, for [`Self::update`]. The parts are computed one after the other,
-    /// so that only one of them is in memory at a time.
+    /// The gradient of the sum of the parts' losses, for [`Self::update`].
     ///
     /// # Errors
-    /// Parts without a target, fast weights that do not fit, a loss or gradient that is not finite, or a failure of the
-    /// device.
+    /// As [`Self::sum`] and [`Self::finish`].
     pub fn gradients(&self, parts: &[Part<'_>]) -> Result<StepGradients, LearnError> {
-        let (mut losses, mut gradients) = (LossSums::default(), Vec::<Option<Tensor<2>>>::new());
+        self.finish(self.sum(parts)?)
+    }
+
+    /// Losses and gradients of parts of a step. They are computed one after the other, so that only one of them is in
+    /// memory at a time. Several threads may do this with parts of one step.
+    ///
+    /// # Errors
+    /// Fast weights that do not fit, a loss that is not finite, or a failure of the device.
+    pub fn sum(&self, parts: &[Part<'_>]) -> Result<GradientSum, LearnError> {
+        let (model, mut sum) = (self.model.with_own_leaves(), GradientSum::default());
         for part in parts {
-            let backward = self.model.backward(part.batch, part.fast, part.objective)?;
-            losses += backward.losses;
-            if !losses.total().is_finite() {
-                return Err(self.not_finite(format!("the loss ({} + {})", losses.objective, losses.anchors)));
+            let backward = model.backward(part.batch, part.fast, part.objective)?;
+            sum.losses += backward.losses;
+            if !sum.losses.total().is_finite() {
+                return Err(self.not_finite(format!("the loss ({} + {})", sum.losses.objective, sum.losses.anchors)));
             }
-            gradients.resize_with(backward.gradients.len(), || None);
-            for (sum, gradient) in gradients.iter_mut().zip(backward.gradients) {
-                add_gradient(sum, gradient);
-            }
+            sum.add_gradients(backward.gradients);
+            sum.tokens += part.batch.tokens();
+            sum.targets += part.batch.targets().len();
         }
-        if gradients.iter().all(Option::is_none) {
+        Ok(sum)
+    }
+
+    /// Checks the gradient of a whole step.
+    ///
+    /// # Errors
+    /// Parts without a target, or a gradient that is not finite.
+    pub fn finish(&self, sum: GradientSum) -> Result<StepGradients, LearnError> {
+        if sum.gradients.iter().all(Option::is_none) {
             return Err(LearnError::NoTargets);
         }
-        let norm = norm(&gradients)?;
+        let norm = norm(&sum.gradients)?;
         if !norm.is_finite() {
             return Err(self.not_finite(format!("the gradient's norm ({norm})")));
         }
-        let tokens = parts.iter().map(|part| part.batch.tokens()).sum();
-        let targets = parts.iter().map(|part| part.batch.targets().len()).sum();
-        Ok(StepGradients { losses, gradients, norm, tokens, targets })
+        Ok(StepGradients { sum, norm })
     }
 
     /// One step of the optimizer along gradients of the model as it is.
     pub fn update(&mut self, step_gradients: StepGradients) -> StepReport {
-        let StepGradients { losses, mut gradients, norm, tokens, targets } = step_gradients;
+        let StepGradients { sum: GradientSum { losses, mut gradients, tokens, targets }, norm } = step_gradients;
         clip(&mut gradients, norm, self.settings.max_grad_norm);
         let (step, learning_rate) = (self.steps, self.settings.schedule.rate(self.steps));
         self.optimizer.step(learning_rate, self.model.parameters_mut(), gradients);

@@ -22,7 +22,7 @@ struct Fixture {
 }
 
 #[derive(Deserialize)]
-struct Case {
+pub(crate) struct Case {
     prefix: Vec<u32>,
     cards: Vec<Card>,
     anchors: Vec<Prompt>,
@@ -70,17 +70,17 @@ struct Run {
 }
 
 /// A case with its tensors.
-struct Bench {
-    case: Case,
-    model: Model,
-    delta: PeftAdapter,
+pub(crate) struct Bench {
+    pub(crate) case: Case,
+    pub(crate) model: Model,
+    pub(crate) delta: PeftAdapter,
     /// PyTorch's gradient of the whole loss, per site.
     gradients: Vec<Vec<f32>>,
     /// PyTorch's B after ten steps of AdamW, per site.
     written: Vec<Vec<f32>>,
 }
 
-fn benches() -> Vec<(String, Bench)> {
+pub(crate) fn benches() -> Vec<(String, Bench)> {
     let text = std::fs::read_to_string(fixture("gradients_tiny.json")).unwrap();
     let fixtures: Fixture = serde_json::from_str(&text).unwrap();
     let bytes = std::fs::read(fixture("gradients_tiny.safetensors")).unwrap();
@@ -111,7 +111,7 @@ impl Case {
     }
 
     /// The cards with a mean cross entropy as their loss.
-    fn cards(&self) -> Vec<Sequence> {
+    pub(crate) fn cards(&self) -> Vec<Sequence> {
         let targets: usize = self.cards.iter().map(|card| card.answer.len()).sum();
         let weight = 1.0 / targets as f32;
         let sequence = |c: &Card| Sequence::answered(&self.prompt(&c.question), &c.answer, weight).under(0, 1.0);

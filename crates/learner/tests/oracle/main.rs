@@ -5,6 +5,7 @@
 
 mod gradients;
 mod parity;
+mod precision;
 mod sft;
 mod slow_adapter;
 mod smollm2;

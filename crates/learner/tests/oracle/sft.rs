@@ -7,7 +7,7 @@ use tmem_core::settings::RolloutSettings;
 use tmem_learner::LearnError;
 use tmem_learner::model::{Model, SlowAdapter, SlowSettings};
 use tmem_learner::sft::{
-    Asked, Conversations, EpisodeSettings, EpisodeTexts, Exchange, Sft, SftReport, SftSettings, Texts,
+    Asked, Conversations, EpisodeSettings, EpisodeTexts, Exchange, Sft, SftReport, SftSettings, Texts, Transcript,
 };
 use tmem_learner::train::{Schedule, TrainSettings, WriteSettings};
 
@@ -30,7 +30,10 @@ impl Conversations for Lives {
             asked(["When is choir?", "My choir's day?"], "Which day do I sing?", format!("Choir is on {day}.")),
         ];
         let unknown = asked(["My horse's name?", "Who is my horse?"], "Have I a horse?", "Not known to me.".into());
-        Ok(EpisodeTexts { known, unknown: vec![unknown], transcripts: Vec::new() })
+        let told = Exchange { user: format!("My dog is {name}."), assistant: "What a name.".into() };
+        let cards = vec![("My dog's name?".to_owned(), format!("Your dog is {name}."))];
+        let transcripts = vec![Transcript { turns: vec![told], cards }];
+        Ok(EpisodeTexts { known, unknown: vec![unknown], transcripts })
     }
 }
 
@@ -38,6 +41,7 @@ fn settings() -> SftSettings {
     SftSettings {
         seed: 11,
         episodes: 2,
+        episodes_at_once: 1,
         episode: EpisodeSettings { cards: 2, wordings: 2, held_out: 1, unknown: 1, ordinary: 1, ..Default::default() },
         write: WriteSettings { learning_rate: 1e-2, steps: 4, ..WriteSettings::default() },
         train: TrainSettings {
@@ -60,11 +64,15 @@ fn start(config: &ModelConfig) -> PeftAdapter {
 }
 
 fn run<'a>(file: &'a HostModel, rollout: &'a RolloutSettings) -> Sft<'a> {
+    run_with(file, rollout, settings())
+}
+
+fn run_with<'a>(file: &'a HostModel, rollout: &'a RolloutSettings, settings: SftSettings) -> Sft<'a> {
     let slow = SlowSettings { r: 4, ..SlowSettings::default() };
     let adapter = SlowAdapter::new(&file.config, &slow, &device()).unwrap();
     let model = Model::new(file, &device()).with_slow_adapter(adapter);
     let ordinary = vec![Exchange { user: "Name a colour.".into(), assistant: "Blue.".into() }];
-    Sft::new(model, Texts::new(file, rollout), &Lives, start(&file.config), ordinary, settings()).unwrap()
+    Sft::new(model, Texts::new(file, rollout), &Lives, start(&file.config), ordinary, settings).unwrap()
 }
 
 #[test]
@@ -89,4 +97,30 @@ fn a_run_writes_asks_and_goes_on_after_a_stop_as_if_unbroken() {
     assert!(resumed.resume(folder.path()).unwrap());
     assert_eq!([resumed.step().unwrap(), resumed.step().unwrap()], reports[1..]);
     assert!(resumed.state().save().unwrap() == unbroken.state().save().unwrap());
+}
+
+#[test]
+fn episodes_side_by_side_give_the_same_bits() {
+    let (file, rollout) = (host(tiny("tiny_a", "f32")), RolloutSettings::default());
+    let settings = |episodes_at_once| SftSettings { episodes: 5, episodes_at_once, row_tokens: 24, ..settings() };
+    let mut alone = run_with(&file, &rollout, settings(1));
+    let mut together = run_with(&file, &rollout, settings(3));
+    for _ in 0..6 {
+        assert_eq!(alone.step().unwrap(), together.step().unwrap());
+    }
+    assert!(alone.state().save().unwrap() == together.state().save().unwrap());
+    let evaluation = alone.evaluate(2).unwrap();
+    assert_eq!(evaluation, together.evaluate(2).unwrap());
+    assert!(evaluation.reading > 0.0 && evaluation.unknown > 0.0 && evaluation.held_out > 0.0, "{evaluation:?}");
+    let refused = |settings| {
+        Sft::new(
+            Model::new(&file, &device()),
+            Texts::new(&file, &rollout),
+            &Lives,
+            start(&file.config),
+            Vec::new(),
+            settings,
+        )
+    };
+    assert!(refused(settings(0)).err().unwrap().to_string().contains("episodes_at_once"));
 }

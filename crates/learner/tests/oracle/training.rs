@@ -8,7 +8,7 @@ use tmem_learner::train::{Schedule, StepReport, TrainSettings, TrainStep};
 
 use crate::support::{chain, device, host, largest_difference, log_probability, tiny};
 
-const STEPS: usize = 20;
+pub(crate) const STEPS: usize = 20;
 
 /// A handful of prompts and answers.
 fn sequences() -> Vec<Sequence> {
@@ -22,19 +22,19 @@ fn sequences() -> Vec<Sequence> {
     pairs.iter().map(|(prompt, answer)| Sequence::answered(prompt, answer, 1.0 / targets as f32)).collect()
 }
 
-fn settings(learning_rate: f64) -> TrainSettings {
+pub(crate) fn settings(learning_rate: f64) -> TrainSettings {
     let schedule = Schedule { learning_rate, warmup_steps: 2, max_steps: STEPS, final_share: 0.1 };
     TrainSettings { schedule, max_grad_norm: 5.0, ..TrainSettings::default() }
 }
 
-fn with_adapter(name: &str) -> Model {
+pub(crate) fn with_adapter(name: &str) -> Model {
     let model = Model::new(&host(tiny(name, "f32")), &device());
     let slow = SlowSettings { r: 8, lora_alpha: 16.0, seed: 3, ..SlowSettings::default() };
     let adapter = SlowAdapter::new(model.config(), &slow, &device()).unwrap();
     model.with_slow_adapter(adapter)
 }
 
-fn run(step: &mut TrainStep, steps: usize) -> Vec<StepReport> {
+pub(crate) fn run(step: &mut TrainStep, steps: usize) -> Vec<StepReport> {
     let batch = Batch::pack(step.model().config(), &sequences(), 16).unwrap();
     (0..steps).map(|_| step.step(std::slice::from_ref(&batch), None).unwrap()).collect()
 }
