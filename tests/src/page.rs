@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
-use tmem_fetch::Fingerprint;
+use tmem_fetch::{Fingerprint, adapter_for};
 use xtask::server::{Server, ServerOptions};
 
 use crate::browser::Browser;
@@ -29,8 +29,21 @@ impl Page {
     /// # Errors
     /// The page is not built, Chromium is missing, or the page does not start.
     pub fn open(model: PathBuf, fingerprint: Option<Fingerprint>) -> Result<Self> {
+        let slow_adapter = adapter_for(&model)?;
+        Self::serve(ServerOptions { model: Some(model), slow_adapter, fingerprint, ..ServerOptions::default() })
+    }
+
+    /// The same with a slow adapter beside the model.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with_adapter(model: PathBuf, adapter: PathBuf) -> Result<Self> {
+        Self::serve(ServerOptions { model: Some(model), slow_adapter: Some(adapter), ..ServerOptions::default() })
+    }
+
+    fn serve(options: ServerOptions) -> Result<Self> {
         let page = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../web/dist"));
-        let server = Server::start(&ServerOptions { page, model: Some(model), fingerprint, port: 0 })?;
+        let server = Server::start(&ServerOptions { page, ..options })?;
         let mut browser = Browser::launch()?;
         browser.open(&server.url())?;
         browser.wait_for("the page to draw itself", "document.querySelector('main')", Duration::from_secs(60))?;

@@ -9,6 +9,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use tmem_core::fast::Projection;
+use tmem_core::fast::peft::{PeftAdapter, PeftSite};
+use tmem_core::model::HostModel;
 use tmem_tests::page::{Page, selector};
 
 const LIMIT: Duration = Duration::from_secs(300);
@@ -31,11 +34,28 @@ fn open() -> Result<Page> {
 /// A page that has learned [`FACT`].
 fn open_and_learn() -> Result<Page> {
     let mut page = open()?;
+    learn(&mut page)?;
+    Ok(page)
+}
+
+fn learn(page: &mut Page) -> Result<()> {
     page.say(FACT, LIMIT)?;
     page.click("write")?;
     page.wait_for_text("written", "Learned 1 card", LIMIT)?;
-    page.wait_until_ready(LIMIT)?;
-    Ok(page)
+    page.wait_until_ready(LIMIT)
+}
+
+/// A slow adapter of rank 1 for a tiny model, in a folder.
+fn write_slow_adapter(model: &Path, folder: &Path) -> Result<()> {
+    let HostModel { config, name, .. } = HostModel::read(fs::File::open(model)?)?;
+    let projection = Projection::DownProj;
+    let (inputs, outputs) = projection.shape(&config);
+    let numbers = |count: usize| (0..count).map(|i| 0.1 * (i as f32).sin()).collect();
+    let site = PeftSite { layer: 0, projection, a: numbers(inputs), b: numbers(outputs), inputs, outputs };
+    let files = PeftAdapter { rank: 1, sites: vec![site] }.export(&config, &name)?;
+    fs::write(folder.join("adapter_config.json"), files.config)?;
+    fs::write(folder.join("adapter_model.safetensors"), files.weights)?;
+    Ok(())
 }
 
 /// Waits for a file with this ending to be complete in a folder.
@@ -167,5 +187,38 @@ fn a_dropped_model_takes_the_place_of_the_servers_in_chromium() -> Result<()> {
 
     page.drop_file(&tiny_model("tiny_a.config.json"))?;
     page.wait_for_text("failure", "model could not be loaded", LIMIT)?;
+    Ok(())
+}
+
+#[test]
+fn the_trained_base_can_be_switched_off_and_a_link_brings_its_own_in_chromium() -> Result<()> {
+    let (model, adapter) = (tiny_model("tiny_a.q4_1.gguf"), tempfile::tempdir()?);
+    write_slow_adapter(&model, adapter.path())?;
+    let mut page = Page::open_with_adapter(model, adapter.path().to_owned())?;
+    page.wait_until_ready(LIMIT)?;
+    assert!(page.text("where")?.contains("trained to learn"), "{}", page.text("where")?);
+    page.set(&[("answer-tokens", 8.0), ("steps", 6.0)], LIMIT)?;
+    learn(&mut page)?;
+    let (hash, link) = (page.attribute("written", "data-delta")?, page.share(LIMIT)?);
+
+    page.click("settings")?;
+    page.click("set-base")?;
+    page.wait_for_text("notice", "another model", LIMIT)?;
+    page.wait_until_ready(LIMIT)?;
+    assert!(!page.text("where")?.contains("trained to learn"), "{}", page.text("where")?);
+    learn(&mut page)?;
+    assert_ne!(page.attribute("written", "data-delta")?, hash, "other weights under the same steps");
+    page.browser.reload()?;
+    page.wait_until_ready(LIMIT)?;
+    assert!(!page.text("where")?.contains("trained to learn"), "the choice outlives a visit");
+
+    page.browser.open(&link)?;
+    page.wait_for_text("replay-question", "would take the place of yours", LIMIT)?;
+    page.click("replay")?;
+    page.wait_for_text("replayed", "bit for bit", LIMIT)?;
+    page.wait_until_ready(LIMIT)?;
+    assert!(page.text("where")?.contains("trained to learn"));
+    assert_eq!(page.attribute("written", "data-delta")?, hash);
+    assert_eq!(page.browser.errors(), [""; 0]);
     Ok(())
 }

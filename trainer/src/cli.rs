@@ -11,6 +11,8 @@ use tmem_eval::probe::CardSource;
 use tmem_eval::run::{Mode, OracleWrites, PromptKind};
 use tmem_eval::sweep::Ablation;
 
+use crate::slow_adapter::SlowChoice;
+
 /// A small language model that learns while you talk to it.
 #[derive(Debug, Parser)]
 #[command(name = "trainer", version)]
@@ -30,9 +32,9 @@ pub(crate) struct Common {
     /// A GGUF file; the default model is downloaded where this is not given
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) model: Option<PathBuf>,
-    /// A PEFT adapter that is merged into the model: the folder with its two files
+    /// A PEFT adapter that is merged into the model: the folder with its two files, or `none`
     #[arg(long, global = true, value_name = "FOLDER")]
-    pub(crate) slow_adapter: Option<PathBuf>,
+    pub(crate) slow_adapter: Option<SlowChoice>,
     /// The settings to start from: small (this model's own) or paper
     #[arg(long, global = true, value_name = "PRESET", default_value = "small")]
     pub(crate) preset: String,
@@ -425,6 +427,9 @@ pub(crate) struct BenchArguments {
     /// Measure only this
     #[arg(long, value_enum)]
     pub(crate) only: Option<Measurement>,
+    /// Instead, measure every kernel alone: bytes and operations from its shapes, against the adapter's own best
+    #[arg(long, conflicts_with = "only")]
+    pub(crate) roofline: bool,
 }
 
 /// What `bench` can measure alone.

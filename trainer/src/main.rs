@@ -7,6 +7,7 @@ mod folder_lock;
 mod interrupt;
 mod saved;
 mod session;
+mod slow_adapter;
 mod tensorboard;
 
 use std::process::ExitCode;

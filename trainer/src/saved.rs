@@ -43,6 +43,11 @@ impl SavedChat {
         Ok(saved)
     }
 
+    /// [Which model](tmem_core::model::Model::identity) it was held with.
+    pub(crate) fn identity(&self) -> &str {
+        &self.model_sha256
+    }
+
     /// The state of a session.
     pub(crate) async fn of(session: &mut Session) -> Result<Self> {
         Ok(Self {

@@ -16,8 +16,8 @@ use tmem_core::settings::Settings;
 use tmem_gpu::{Gpu, GpuOptions};
 
 use crate::cli::Common;
-use crate::commands::peft;
 use crate::interrupt::{Stopped, on_interrupt};
+use crate::slow_adapter::{self, Unless};
 
 /// Bytes read from the model file at a time.
 const CHUNK: usize = 4 << 20;
@@ -43,20 +43,21 @@ pub(crate) struct Start {
 }
 
 impl Session {
-    /// Opens the adapter, loads the model and makes the fast weights.
-    pub(crate) async fn open(common: &Common) -> Result<Self> {
-        let session = Self::with_settings(common, common.settings()?).await?;
+    /// Opens the adapter, loads the model and makes the fast weights. `unless` says which slow adapter is merged unless
+    /// the command line names one.
+    pub(crate) async fn open(common: &Common, unless: Unless<'_>) -> Result<Self> {
+        let session = Self::with_settings(common, common.settings()?, unless).await?;
         Ok(Self { preset: Some(common.preset.clone()), ..session })
     }
 
     /// The same with settings from elsewhere.
-    pub(crate) async fn with_settings(common: &Common, settings: Settings) -> Result<Self> {
+    pub(crate) async fn with_settings(common: &Common, settings: Settings, unless: Unless<'_>) -> Result<Self> {
         let abort = on_interrupt()?;
         let gpu = open_gpu(common).await?;
         let path = tmem_fetch::ensure_model(common.model.as_deref())?;
         let name = path.display();
         let began = Instant::now();
-        let slow_adapter = common.slow_adapter.as_deref().map(peft::files).transpose()?;
+        let slow_adapter = slow_adapter::files(common.slow_adapter.as_ref(), unless, &path)?;
         let bar = ProgressBar::no_length().with_style(style("{bytes}/{total_bytes} {eta}"));
         bar.set_message("Loading the model");
         let (model, file_bytes) =

@@ -1,7 +1,7 @@
 //! Will it fit? Asked as soon as the head of a model file is known, before its weights are loaded.
 
 use tmem_core::engine::MemoryEstimate;
-use tmem_core::model::gguf::{GgufError, GgufReader};
+use tmem_core::model::gguf::{GgufError, GgufReader, TensorInfo};
 use tmem_core::model::{LoadError, ModelConfig};
 use tmem_core::settings::Settings;
 
@@ -23,6 +23,8 @@ pub struct Gauge {
     file_bytes: u64,
     settings: Settings,
     room: Room,
+    /// Whether a slow adapter is merged, which holds the projections in half precision.
+    merged: bool,
 }
 
 /// Why a file is not loaded.
@@ -45,7 +47,13 @@ impl From<GgufError> for GaugeError {
 impl Gauge {
     /// For a file of this size.
     pub fn new(file_bytes: u64, settings: Settings, room: Room) -> Self {
-        Self { reader: Some(GgufReader::new()), file_bytes, settings, room }
+        Self { reader: Some(GgufReader::new()), file_bytes, settings, room, merged: false }
+    }
+
+    /// For a file that a slow adapter is merged into.
+    #[must_use]
+    pub fn with_merged_adapter(self) -> Self {
+        Self { merged: true, ..self }
     }
 
     /// Takes the next piece of the file; after the head this costs nothing.
@@ -59,7 +67,11 @@ impl Gauge {
         let config = ModelConfig::from_gguf(header).map_err(LoadError::from)?;
         let largest = header.tensors.iter().map(|tensor| tensor.bytes()).max().unwrap_or(0);
         // Settings that do not suit this model are told of when they are taken into use.
-        let needed = MemoryEstimate::new(&config, self.file_bytes, &self.settings).map_or(0, |sum| sum.total());
+        let half_precision =
+            |tensor: &TensorInfo| (2 * tensor.rows as u64 * tensor.row_len as u64).saturating_sub(tensor.bytes());
+        let projections = header.tensors.iter().filter(|tensor| self.merged && tensor.name.starts_with("blk."));
+        let file_bytes = self.file_bytes + projections.map(half_precision).sum::<u64>();
+        let needed = MemoryEstimate::new(&config, file_bytes, &self.settings).map_or(0, |sum| sum.total());
         self.reader = None;
         match refusal(needed, largest, self.room) {
             Some(words) => Err(GaugeError::TooLarge(words)),

@@ -3,14 +3,18 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use gloo::storage::{LocalStorage as Kept, Storage as _};
 use leptos::prelude::*;
 use wasm_bindgen::prelude::*;
 use web_sys::{ErrorEvent, MessageEvent, Worker, WorkerOptions, WorkerType};
 
 use crate::components::App;
-use crate::protocol::{Action, Cause, Command, ModelSource, News, Report};
+use crate::protocol::{Action, Base, Cause, Command, ModelSource, News, Report};
 use crate::state::PageState;
 use crate::summary::Summary;
+
+/// Where the browser keeps the choice of a base.
+const BASE_KEY: &str = "tmem.base";
 
 /// Entry of the page.
 #[wasm_bindgen]
@@ -27,6 +31,8 @@ pub(crate) struct Page {
     pub(crate) state: RwSignal<PageState>,
     /// Whether the frozen twin is asked as well.
     pub(crate) twin: RwSignal<bool>,
+    /// The base that the person wants where there is a choice; kept for the next visit.
+    base: RwSignal<Base>,
     line: StoredValue<Line, LocalStorage>,
     /// The archive that arrived last, until it is handed to the person.
     archive: RwSignal<Option<(String, JsValue)>, LocalStorage>,
@@ -47,6 +53,7 @@ impl Page {
         let page = Self {
             state: RwSignal::new(PageState::default()),
             twin: RwSignal::new(true),
+            base: RwSignal::new(Kept::get(BASE_KEY).unwrap_or_default()),
             line: StoredValue::new_local(Line {
                 worker: None,
                 next_run: Rc::new(Cell::new(1)),
@@ -131,10 +138,23 @@ impl Page {
         self.load(ModelSource::File, file);
     }
 
+    /// Loads the model with another base, now and on later visits.
+    pub(crate) fn use_base(self, base: Base) {
+        self.base.set(base);
+        // A browser that keeps nothing forgets the choice with the tab.
+        let _ = Kept::set(BASE_KEY, base);
+        self.load_again();
+    }
+
+    /// What asks for the model from `source`.
+    pub(crate) fn load_from(self, source: ModelSource) -> Action {
+        Action::Load { source, base: self.base.get_untracked() }
+    }
+
     fn load(self, source: ModelSource, attachment: &JsValue) {
         self.start_worker();
         self.state.update(PageState::restart);
-        self.send_with(Action::Load { source }, attachment);
+        self.send_with(self.load_from(source), attachment);
     }
 
     fn start_worker(self) {

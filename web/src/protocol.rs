@@ -33,6 +33,8 @@ pub enum Action {
     Load {
         /// Where the model comes from.
         source: ModelSource,
+        /// What is made of it, where there is a choice.
+        base: Base,
     },
     /// A user turn.
     Say {
@@ -87,6 +89,28 @@ pub enum ModelSource {
     Server,
     /// The file attached to the command.
     File,
+}
+
+/// Which base model the fast weights are added to, where a slow adapter is offered beside the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Base {
+    /// The model with the slow adapter merged into it.
+    #[default]
+    Trained,
+    /// The model as its file has it.
+    Published,
+}
+
+impl Base {
+    /// What there is to choose besides.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Trained => Self::Published,
+            Self::Published => Self::Trained,
+        }
+    }
 }
 
 /// From the worker to the page.
@@ -253,6 +277,8 @@ pub struct ModelInfo {
     pub context_length: usize,
     /// Adapted sites.
     pub sites: usize,
+    /// Which base model it is; `None` where there is no choice.
+    pub base: Option<Base>,
 }
 
 /// The agent's state, as the page shows it.

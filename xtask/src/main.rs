@@ -28,6 +28,9 @@ enum Task {
         /// A GGUF file to serve in place of the default model
         #[arg(long, value_name = "PATH")]
         model: Option<PathBuf>,
+        /// A slow adapter of that model (PEFT's two files in a folder): the page can be switched between both bases
+        #[arg(long, value_name = "FOLDER")]
+        slow_adapter: Option<PathBuf>,
         /// Do not open a browser
         #[arg(long)]
         no_open: bool,
@@ -78,7 +81,7 @@ fn main() -> ExitCode {
 
 fn run(task: Task) -> Result<()> {
     match task {
-        Task::Demo { port, model, no_open, dev } => demo(port, model, no_open, dev),
+        Task::Demo { port, model, slow_adapter, no_open, dev } => demo(port, model, slow_adapter, no_open, dev),
         Task::Model { model } => {
             println!("{}", tmem_fetch::ensure_model(model.as_deref())?.display());
             Ok(())
@@ -93,7 +96,7 @@ fn run(task: Task) -> Result<()> {
     }
 }
 
-fn demo(port: u16, model: Option<PathBuf>, no_open: bool, dev: bool) -> Result<()> {
+fn demo(port: u16, model: Option<PathBuf>, slow_adapter: Option<PathBuf>, no_open: bool, dev: bool) -> Result<()> {
     server::ensure_free(port)?;
     let model = tmem_fetch::ensure_model(model.as_deref())?;
     println!("Building the page; the first time takes some minutes.");
@@ -101,6 +104,7 @@ fn demo(port: u16, model: Option<PathBuf>, no_open: bool, dev: bool) -> Result<(
     println!("{built}");
     let server = Server::start(&ServerOptions {
         page: web::dist_folder(),
+        slow_adapter: slow_adapter.map_or_else(|| tmem_fetch::adapter_for(&model), |folder| Ok(Some(folder)))?,
         model: Some(model),
         port,
         ..ServerOptions::default()

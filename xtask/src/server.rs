@@ -38,6 +38,8 @@ pub struct ServerOptions {
     pub page: PathBuf,
     /// The model, served as `/models/NAME` and described by `/models/manifest.json`.
     pub model: Option<PathBuf>,
+    /// A slow adapter for it: a folder with PEFT's two files, served below `/adapters/`.
+    pub slow_adapter: Option<PathBuf>,
     /// What the description says of the model; read from the file where `None`. A test gives that of the right file
     /// while it serves a broken one.
     pub fingerprint: Option<Fingerprint>,
@@ -53,6 +55,18 @@ struct Manifest {
     /// Bytes.
     size: u64,
     /// Lower-case hexadecimal.
+    sha256: String,
+    /// The slow adapter that was trained for it, where the page has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slow_adapter: Option<SlowAdapter>,
+}
+
+/// What the page needs to know of a slow adapter.
+#[derive(Clone, Debug, Serialize)]
+struct SlowAdapter {
+    /// Folder below `/adapters/`.
+    folder: String,
+    /// Of its weights, lower-case hexadecimal.
     sha256: String,
 }
 
@@ -152,7 +166,10 @@ fn busy(port: u16, error: io::Error) -> anyhow::Error {
 fn routes(options: &ServerOptions) -> Result<Router> {
     let mut app = Router::new().fallback_service(ServeDir::new(&options.page));
     if let Some(model) = &options.model {
-        let manifest = manifest(model, options.fingerprint)?;
+        let manifest = manifest(model, options)?;
+        if let (Some(adapter), Some(folder)) = (&manifest.slow_adapter, &options.slow_adapter) {
+            app = app.nest_service(&format!("/adapters/{}", adapter.folder), ServeDir::new(folder));
+        }
         let file = ServeFile::new(model);
         app = app
             .route(&format!("/models/{}", manifest.file), get_service(file))
@@ -174,13 +191,25 @@ fn routes(options: &ServerOptions) -> Result<Router> {
     Ok(app)
 }
 
-fn manifest(model: &Path, known: Option<Fingerprint>) -> Result<Manifest> {
+fn manifest(model: &Path, options: &ServerOptions) -> Result<Manifest> {
     let name = model.file_name().and_then(|name| name.to_str());
-    let safe = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     // A name that means something in an address is served under another one.
-    let file = name.filter(|name| name.chars().all(safe)).unwrap_or("model.gguf").to_owned();
-    let found = known.map_or_else(|| fingerprint(model), Ok)?;
-    Ok(Manifest { file, size: found.bytes, sha256: found.sha256_hex() })
+    let file = name.filter(|name| name.chars().all(is_plain)).unwrap_or("model.gguf").to_owned();
+    let found = options.fingerprint.map_or_else(|| fingerprint(model), Ok)?;
+    let slow_adapter = options.slow_adapter.as_deref().map(slow_adapter).transpose()?;
+    Ok(Manifest { file, size: found.bytes, sha256: found.sha256_hex(), slow_adapter })
+}
+
+fn slow_adapter(folder: &Path) -> Result<SlowAdapter> {
+    let name = folder.file_name().and_then(|name| name.to_str());
+    let folder_name = name.filter(|name| name.chars().all(is_plain)).unwrap_or("adapter").to_owned();
+    let sha256 = fingerprint(&folder.join("adapter_model.safetensors"))?.sha256_hex();
+    Ok(SlowAdapter { folder: folder_name, sha256 })
+}
+
+/// Whether a character means nothing in an address.
+fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "._-".contains(c)
 }
 
 #[cfg(test)]

@@ -111,6 +111,24 @@ pub const DEFAULT_MODEL: ModelSource = ModelSource {
     },
 };
 
+/// Folder of the default model's slow adapter in `adapters/`.
+const DEFAULT_ADAPTER: &str = "smollm2-135m-instruct";
+
+/// Whether `path` is the default model, under whatever name.
+fn is_default_model(path: &Path) -> Result<bool, FetchError> {
+    checksum::matches(path, &DEFAULT_MODEL.fingerprint)
+}
+
+/// The folder of the slow adapter that ships for the model at `path`, in PEFT's layout; `None` for every model but the
+/// default one, and where none ships.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn adapter_for(path: &Path) -> Result<Option<PathBuf>, FetchError> {
+    let folder = repository().join("adapters").join(DEFAULT_ADAPTER);
+    Ok(if folder.is_dir() && is_default_model(path)? { Some(folder) } else { None })
+}
+
 /// The path of a model that is there: `explicit` as it is (not even hashed), or else the default model in `models/` of
 /// the repository, downloaded if it is missing or not the right one.
 pub fn ensure_model(explicit: Option<&Path>) -> Result<PathBuf, FetchError> {
@@ -128,8 +146,11 @@ pub fn ensure_model(explicit: Option<&Path>) -> Result<PathBuf, FetchError> {
 
 /// `models/` of the repository this was built from, or of the current folder where that repository is gone.
 pub fn models_folder() -> PathBuf {
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    repository.canonicalize().unwrap_or_default().join("models")
+    repository().join("models")
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap_or_default()
 }
 
 /// [`ensure_model`] for any source, folder and way to download. `download` is given the requirement and an empty folder

@@ -17,6 +17,7 @@ use crate::events::Display;
 use crate::folder_lock::FolderLock;
 use crate::interrupt::Stopped;
 use crate::session::Session;
+use crate::slow_adapter::Unless;
 
 /// Most tokens of a turn in a search, thoughts included.
 const ACTION_TOKENS: usize = 256;
@@ -35,7 +36,7 @@ pub(crate) async fn run(common: &Common, arguments: &EvalArguments) -> Result<()
     let referee = referee(arguments)?;
 
     let _lock = FolderLock::take(&arguments.out)?;
-    let session = Session::open(common).await?;
+    let session = Session::open(common, Unless::None).await?;
     let record = record(common, arguments, session.agent.policy(), &referee)?;
     let knowledge = controls.general_knowledge.into_iter().take(KNOWLEDGE_QUESTIONS).collect();
     let run = Run { record, data: arguments.data.clone(), open, referee, knowledge };

@@ -7,6 +7,7 @@ use tmem_gpu::{AdapterKind, Gpu, KernelCheck};
 
 use crate::cli::{Common, InspectArguments};
 use crate::session::{Session, spinner};
+use crate::slow_adapter::Unless;
 
 #[derive(Debug, Serialize)]
 struct Inspection {
@@ -104,7 +105,7 @@ struct CheckReport {
 
 /// Runs the command.
 pub(crate) async fn run(common: &Common, arguments: &InspectArguments) -> Result<()> {
-    let session = Session::open(common).await?;
+    let session = Session::open(common, Unless::None).await?;
     let engine = session.agent.policy();
     let gpu = engine.gpu();
     let self_test = if arguments.self_test { Some(self_test(gpu).await?) } else { None };

@@ -10,6 +10,7 @@ use tmem_core::fast::peft::{PeftAdapter, PeftFiles};
 use crate::cli::{Common, ExportArguments, ImportArguments};
 use crate::saved::SavedChat;
 use crate::session::Session;
+use crate::slow_adapter::Unless;
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
@@ -21,14 +22,15 @@ const MAX_BYTES: u64 = 1 << 30;
 /// Runs `trainer export`.
 pub(crate) async fn export(common: &Common, arguments: &ExportArguments) -> Result<()> {
     let saved = SavedChat::read(&arguments.saved)?;
-    let mut session = Session::with_settings(common, saved.settings.clone()).await?;
+    let mut session =
+        Session::with_settings(common, saved.settings.clone(), Unless::Identity(saved.identity())).await?;
     saved.restore(&mut session).await?;
     write(&mut session, &arguments.folder).await
 }
 
 /// Runs `trainer import`.
 pub(crate) async fn import(common: &Common, arguments: &ImportArguments) -> Result<()> {
-    let mut session = Session::open(common).await?;
+    let mut session = Session::open(common, Unless::Shipped).await?;
     read(&mut session, &arguments.folder).await?;
     SavedChat::of(&mut session).await?.write(&arguments.saved)?;
     eprintln!("saved to {0}; go on with `trainer chat --load {0}`", arguments.saved.display());

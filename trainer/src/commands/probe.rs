@@ -12,6 +12,7 @@ use crate::cli::{Common, ProbeArguments};
 use crate::events::Display;
 use crate::interrupt::Stopped;
 use crate::session::Session;
+use crate::slow_adapter::Unless;
 
 /// Runs the command.
 pub(crate) async fn run(common: &Common, arguments: &ProbeArguments) -> Result<()> {
@@ -20,7 +21,7 @@ pub(crate) async fn run(common: &Common, arguments: &ProbeArguments) -> Result<(
     let controls = arguments.controls.as_deref().map(Controls::load).transpose()?.unwrap_or_default();
     let mut output = arguments.json.as_deref().map(open).transpose()?;
 
-    let mut session = Session::open(common).await?;
+    let mut session = Session::open(common, Unless::None).await?;
     let probe = Probe {
         conversations: &conversations,
         controls: &controls,

@@ -13,6 +13,7 @@ use crate::cli::{Common, ReplayArguments};
 use crate::events::Display;
 use crate::interrupt::Stopped;
 use crate::session::Session;
+use crate::slow_adapter::Unless;
 
 /// Where `cargo xtask demo` serves the page.
 const PAGE: &str = "http://127.0.0.1:8080/";
@@ -31,7 +32,8 @@ struct Outcome<'a> {
 pub(crate) async fn run(common: &Common, arguments: &ReplayArguments) -> Result<()> {
     let recipe = read(&arguments.source)?;
     // A recipe carries its own settings and seeds.
-    let mut session = Session::with_settings(common, recipe.settings.clone()).await?;
+    let mut session =
+        Session::with_settings(common, recipe.settings.clone(), Unless::Identity(&recipe.model.sha256)).await?;
     let mut display = if arguments.json { Display::quiet() } else { Display::chat() };
     let sha256 = session.agent.policy().model().identity();
     let began = std::time::Instant::now();

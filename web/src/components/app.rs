@@ -15,7 +15,7 @@ use super::settings::SettingsDrawer;
 use super::training::Training;
 use crate::format;
 use crate::page::Page;
-use crate::protocol::{Action, ModelSource};
+use crate::protocol::{Base, ModelSource};
 use crate::state::PageState;
 
 /// The whole page.
@@ -23,7 +23,7 @@ use crate::state::PageState;
 pub(crate) fn App() -> impl IntoView {
     let page = Page::new();
     provide_context(page);
-    page.send(Action::Load { source: first_source() });
+    page.send(page.load_from(first_source()));
     accept_drops(page);
     let place = Memo::new(move |_| page.state.with(place));
     let details = Memo::new(move |_| page.state.with(details));
@@ -57,7 +57,10 @@ pub(crate) fn App() -> impl IntoView {
 
 /// Which model runs where, and whether its kernels were found right.
 fn place(state: &PageState) -> String {
-    let model = state.model.as_ref().map(|model| model.name.clone());
+    let model = state.model.as_ref().map(|model| match model.base {
+        Some(Base::Trained) => format!("{}, trained to learn,", model.name),
+        Some(Base::Published) | None => model.name.clone(),
+    });
     let device = state.device.as_ref().map(|device| match device.software {
         true => format!("{} (software, slow)", device.name),
         false => device.name.clone(),

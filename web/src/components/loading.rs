@@ -4,7 +4,7 @@ use leptos::prelude::*;
 
 use crate::format;
 use crate::page::Page;
-use crate::protocol::{Action, ModelSource, Phase, Progress};
+use crate::protocol::{ModelSource, Phase, Progress};
 use crate::state::Stage;
 
 /// The stage before the conversation can begin.
@@ -40,7 +40,7 @@ fn Choice(name: String, bytes: u64) -> impl IntoView {
             <button
                 class="primary"
                 data-testid="download"
-                on:click=move |_| page.send(Action::Load { source: ModelSource::Server })
+                on:click=move |_| page.send(page.load_from(ModelSource::Server))
             >
                 {format!("Download {}", format::bytes(bytes))}
             </button>

@@ -5,7 +5,7 @@ use leptos::prelude::*;
 use tmem_core::settings::{Init, MemoryKind, OptimizerKind, Settings, TextChannel, WriterKind};
 
 use crate::page::Page;
-use crate::protocol::Action;
+use crate::protocol::{Action, Base};
 
 type Draft = RwSignal<Settings>;
 
@@ -42,6 +42,7 @@ pub(crate) fn SettingsDrawer() -> impl IntoView {
                 }
             >
                 <h2 id="settings-title">"Settings"</h2>
+                <BaseModel close />
                 <Preset draft />
                 <fieldset>
                     <legend>"Conversation"</legend>
@@ -203,6 +204,35 @@ fn memory_kind(name: &str) -> MemoryKind {
         "tmem_text" => MemoryKind::TmemText,
         "cards" => MemoryKind::Cards,
         _ => MemoryKind::Tmem,
+    }
+}
+
+/// Which base model to use, where there is a choice. It is not one of the settings: another base is another model.
+#[component]
+fn BaseModel(close: impl Fn() + Copy + Send + Sync + 'static) -> impl IntoView {
+    let page = Page::here();
+    let base = Memo::new(move |_| page.state.with(|s| s.model.as_ref().and_then(|model| model.base)));
+    view! {
+        <Show when=move || base.get().is_some()>
+            <fieldset>
+                <legend>"Base model"</legend>
+                <label class="check">
+                    <input
+                        type="checkbox"
+                        data-testid="set-base"
+                        prop:checked=move || base.get() == Some(Base::Trained)
+                        on:change=move |event| {
+                            page.use_base(if event_target_checked(&event) { Base::Trained } else { Base::Published });
+                            close();
+                        }
+                    />
+                    "Trained beforehand to take up cards, and to say what it was never told"
+                </label>
+                <p class="hint">
+                    "Off, it is the model as published. Either loads at once and has a conversation of its own."
+                </p>
+            </fieldset>
+        </Show>
     }
 }
 

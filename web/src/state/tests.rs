@@ -2,7 +2,7 @@ use std::future::Future as _;
 
 use super::*;
 use crate::log::{Content, Entry};
-use crate::protocol::{Action, Command, ModelSource, Phase};
+use crate::protocol::{Action, Base, Command, ModelSource, Phase};
 use tmem_core::rollout::policy::Finish;
 
 fn report(run: u64, news: News) -> Report {
@@ -16,7 +16,8 @@ fn turn(id: u64, question: &str) -> Entry {
 
 fn ready() -> PageState {
     let mut state = PageState::default();
-    let model = ModelInfo { name: "tiny".into(), sha256: "0".repeat(64), layers: 2, context_length: 64, sites: 6 };
+    let model =
+        ModelInfo { name: "tiny".into(), sha256: "0".repeat(64), layers: 2, context_length: 64, sites: 6, base: None };
     state.apply(report(1, News::Ready(Box::new(model))));
     state
 }
@@ -115,7 +116,7 @@ fn wrong_kernels_are_named() {
 
 #[test]
 fn commands_and_reports_survive_the_journey() {
-    let command = Command { run: 3, action: Action::Load { source: ModelSource::Server } };
+    let command = Command { run: 3, action: Action::Load { source: ModelSource::Server, base: Base::Published } };
     let text = serde_json::to_string(&command).unwrap();
     assert_eq!(text, r#"{"run":3,"action":{"kind":"load","source":"server"}}"#);
     assert_eq!(serde_json::from_str::<Command>(&text).unwrap(), command);

@@ -2,22 +2,37 @@
 
 use js_sys::Reflect;
 use tmem_core::abort::Abort;
-use tmem_core::model::{Model, ModelLoader};
+use tmem_core::fast::peft::PeftFiles;
+use tmem_core::model::{Model, ModelLoader, identity};
 use tmem_core::settings::Settings;
 use tmem_gpu::{AdapterKind, Gpu, GpuOptions};
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::File;
 
+use super::adapter_file;
 use super::model_file::{self, Keeper, Manifest};
 use super::reporter::Reporter;
 use crate::fit::{Gauge, Room};
-use crate::protocol::{Cause, Check, Device, Failure, ModelSource, News, Phase, Progress};
+use crate::protocol::{Base, Cause, Check, Device, Failure, ModelSource, News, Phase, Progress};
 use crate::store::Store;
 
 /// A loaded model, and the name people know it by: that of its file (the one inside it is often a training run's).
 pub(super) struct Loaded {
     pub(super) model: Model,
     pub(super) name: String,
+    /// Where there are two bases: which this is, and the identity of the other.
+    pub(super) base: Option<(Base, String)>,
+}
+
+impl Loaded {
+    /// A model that came with `manifest`.
+    fn of(model: Model, manifest: &Manifest) -> Self {
+        let base = manifest.slow_adapter.as_ref().map(|offer| match &model.slow_adapter {
+            Some(_) => (Base::Trained, model.sha256.clone()),
+            None => (Base::Published, identity(&model.sha256, Some(&offer.sha256))),
+        });
+        Self { model, name: without_ending(&manifest.file), base }
+    }
 }
 
 /// One attempt to load.
@@ -27,6 +42,7 @@ pub(super) struct Loading<'a> {
     pub(super) abort: &'a Abort,
     pub(super) store: Option<&'a Store>,
     pub(super) settings: Settings,
+    pub(super) base: Base,
 }
 
 impl Loading<'_> {
@@ -78,8 +94,8 @@ impl Loading<'_> {
             let Ok(file) = file.dyn_into::<File>() else {
                 return Err(Failure::new(Cause::Model, "No file came with the command: drop it again."));
             };
-            let model = self.read_file(gpu, &file, Phase::File).await?;
-            return Ok(Some(Loaded { model, name: without_ending(&file.name()) }));
+            let model = self.read_file(gpu, &file, Phase::File, None).await?;
+            return Ok(Some(Loaded { model, name: without_ending(&file.name()), base: None }));
         }
         let offered = model_file::offered().await;
         if let Some(store) = self.store
@@ -87,10 +103,11 @@ impl Loading<'_> {
             // Without a server the model that was kept is still a model.
             && offered.as_ref().map_or(true, |manifest| manifest.sha256 == note.sha256)
         {
-            match self.read_file(gpu, &file, Phase::Store).await {
-                Ok(model) if model.sha256 == note.sha256 => {
-                    return Ok(Some(Loaded { model, name: without_ending(&note.file) }));
-                }
+            // Where the server is there, its adapter is the newest.
+            let manifest = offered.as_ref().unwrap_or(&note);
+            let slow = self.slow_adapter(manifest).await;
+            match self.read_file(gpu, &file, Phase::Store, slow).await {
+                Ok(model) if model.sha256 == note.sha256 => return Ok(Some(Loaded::of(model, manifest))),
                 Err(failure) if failure.cause != Cause::Model || self.abort.is_aborted() => return Err(failure),
                 Ok(_) | Err(_) => {}
             }
@@ -105,12 +122,33 @@ impl Loading<'_> {
             return Ok(None);
         }
         let model = self.download(gpu, &manifest).await?;
-        Ok(Some(Loaded { model, name: without_ending(&manifest.file) }))
+        Ok(Some(Loaded::of(model, &manifest)))
     }
 
-    async fn read_file(&self, gpu: &Gpu, file: &File, phase: Phase) -> Result<Model, Failure> {
+    /// The slow adapter that is offered with a model, where it is wanted and can be had.
+    async fn slow_adapter(&self, manifest: &Manifest) -> Option<PeftFiles> {
+        let offer = manifest.slow_adapter.as_ref().filter(|_| self.base == Base::Trained)?;
+        match adapter_file::get(offer, self.store).await {
+            Ok(files) => Some(files),
+            Err(reason) => {
+                let text = format!("The trained base could not be fetched ({reason}): this is the model as published.");
+                self.reporter.send(self.run, News::Notice { text });
+                None
+            }
+        }
+    }
+
+    fn loader(gpu: &Gpu, slow: Option<PeftFiles>) -> ModelLoader {
+        let loader = ModelLoader::new(gpu);
+        match slow {
+            Some(files) => loader.with_slow_adapter(files),
+            None => loader,
+        }
+    }
+
+    async fn read_file(&self, gpu: &Gpu, file: &File, phase: Phase, slow: Option<PeftFiles>) -> Result<Model, Failure> {
         let total = file.size() as u64;
-        let (mut gauge, mut loader) = (self.gauge(gpu, total), ModelLoader::new(gpu));
+        let (mut gauge, mut loader) = (self.gauge(gpu, total, slow.is_some()), Self::loader(gpu, slow));
         let mut done = 0;
         self.progress(phase, done, total);
         model_file::read(file, self.abort, &mut |piece| {
@@ -126,7 +164,8 @@ impl Loading<'_> {
 
     async fn download(&self, gpu: &Gpu, manifest: &Manifest) -> Result<Model, Failure> {
         let total = manifest.size;
-        let (mut gauge, mut loader) = (self.gauge(gpu, total), ModelLoader::new(gpu));
+        let slow = self.slow_adapter(manifest).await;
+        let (mut gauge, mut loader) = (self.gauge(gpu, total, slow.is_some()), Self::loader(gpu, slow));
         let mut keeper = match self.store {
             Some(store) => Keeper::start(store).await,
             None => None,
@@ -154,10 +193,11 @@ impl Loading<'_> {
         Ok(model)
     }
 
-    fn gauge(&self, gpu: &Gpu, file_bytes: u64) -> Gauge {
+    fn gauge(&self, gpu: &Gpu, file_bytes: u64, merged: bool) -> Gauge {
         let limits = gpu.limits();
         let buffer = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
-        Gauge::new(file_bytes, self.settings.clone(), Room { buffer, memory: device_memory() })
+        let gauge = Gauge::new(file_bytes, self.settings.clone(), Room { buffer, memory: device_memory() });
+        if merged { gauge.with_merged_adapter() } else { gauge }
     }
 }
 

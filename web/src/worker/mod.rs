@@ -1,5 +1,6 @@
 //! The worker: owns the GPU, the model and the agent.
 
+mod adapter_file;
 mod conversation;
 mod exchange;
 mod failure;

@@ -8,6 +8,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{File, ReadableStreamDefaultReader};
 
+use super::adapter_file;
 use crate::protocol::{Cause, Failure};
 use crate::store::{Store, Writer, message_of, read_blob};
 
@@ -27,6 +28,9 @@ pub(crate) struct Manifest {
     pub(crate) size: u64,
     /// Its sha-256, hexadecimal.
     pub(crate) sha256: String,
+    /// A slow adapter that was trained for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) slow_adapter: Option<adapter_file::Offer>,
 }
 
 /// Takes the pieces in order.

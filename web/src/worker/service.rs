@@ -14,7 +14,7 @@ use super::conversation::{Conversation, observed};
 use super::load::{Loaded, Loading};
 use super::reporter::Reporter;
 use super::session::SessionFiles;
-use crate::protocol::{Action, Activity, Cause, Failure, ModelInfo, ModelSource, News, Phase, Replayed};
+use crate::protocol::{Action, Activity, Base, Cause, Failure, ModelInfo, ModelSource, News, Phase, Replayed};
 use crate::saved::Saved;
 use crate::store::Store;
 
@@ -25,11 +25,13 @@ pub(super) struct Service {
     gpu: Option<Gpu>,
     session: Option<SessionFiles>,
     conversation: Option<Conversation<Engine>>,
+    /// The base that the model can be loaded with instead, and its identity.
+    other_base: Option<(Base, String)>,
 }
 
 impl Service {
     pub(super) fn new(reporter: Reporter, abort: Abort) -> Self {
-        Self { reporter, abort, gpu: None, session: None, conversation: None }
+        Self { reporter, abort, gpu: None, session: None, conversation: None, other_base: None }
     }
 
     /// The device's failure, if one happened while nobody asked for anything.
@@ -48,7 +50,8 @@ impl Service {
     pub(super) async fn handle(&mut self, run: u64, action: Action, attachment: JsValue) -> Result<(), Failure> {
         match action {
             Action::Stop => return Ok(()),
-            Action::Load { source } => return self.load(run, source, attachment).await,
+            Action::Load { source, base } => return self.load(run, source, base, attachment).await,
+            Action::Replay { ref link } => self.take_base_of(run, link).await?,
             _ => {}
         }
         let Some(conversation) = &mut self.conversation else {
@@ -73,8 +76,21 @@ impl Service {
         result.and(saved)
     }
 
-    async fn load(&mut self, run: u64, source: ModelSource, file: JsValue) -> Result<(), Failure> {
+    /// Loads the model with its other base where a link was made with that one.
+    async fn take_base_of(&mut self, run: u64, link: &str) -> Result<(), Failure> {
+        let wanted = Recipe::from_link(link)?.model.sha256;
+        match &self.other_base {
+            Some((base, identity)) if self.conversation.is_some() && *identity == wanted => {
+                let base = *base;
+                self.load(run, ModelSource::Server, base, JsValue::UNDEFINED).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn load(&mut self, run: u64, source: ModelSource, base: Base, file: JsValue) -> Result<(), Failure> {
         self.conversation = None;
+        self.other_base = None;
         let store = Store::open().await.ok();
         let (session, saved) = match &store {
             Some(store) => {
@@ -93,10 +109,10 @@ impl Service {
         }
         let settings = saved.as_ref().map_or_else(Settings::default, |saved| saved.settings.clone());
         let (reporter, abort, store) = (&self.reporter, &self.abort, store.as_ref());
-        let loading = Loading { run, reporter, abort, store, settings: settings.clone() };
+        let loading = Loading { run, reporter, abort, store, settings: settings.clone(), base };
         let gpu = loading.device().await?;
         self.gpu = Some(gpu.clone());
-        let Some(Loaded { model, name }) = loading.model(&gpu, source, file).await? else { return Ok(()) };
+        let Some(Loaded { model, name, base }) = loading.model(&gpu, source, file).await? else { return Ok(()) };
         loading.progress(Phase::Prepare, 0, 0);
         let (settings, saved) = self.conversation_of(run, &model.identity(), settings, saved).await;
         let engine = Engine::new(&gpu, model, &settings).await?;
@@ -106,7 +122,9 @@ impl Service {
             layers: engine.model().config.layers,
             context_length: engine.context_length(),
             sites: engine.sites().len(),
+            base: base.as_ref().map(|(base, _)| *base),
         };
+        self.other_base = base.map(|(base, other)| (base.other(), other));
         let norms = no_norms(&engine);
         let agent = Agent::new(engine, settings);
         let mut conversation = Conversation::new(agent, norms, gpu, self.reporter.clone(), self.abort.clone());

@@ -75,6 +75,31 @@ fn the_model_comes_whole_or_in_ranges_and_is_described() {
 }
 
 #[test]
+fn a_slow_adapter_is_described_with_the_model_and_served_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (page, adapter) = (folder.path().join("page"), folder.path().join("an-adapter"));
+    for made in [&page, &adapter] {
+        fs::create_dir(made).unwrap();
+    }
+    let model = folder.path().join("tiny.gguf");
+    for (file, text) in [
+        (page.join("index.html"), "<!doctype html>"),
+        (model.clone(), "0123456789"),
+        (adapter.join("adapter_config.json"), "{}"),
+        (adapter.join("adapter_model.safetensors"), "0123456789"),
+    ] {
+        fs::write(file, text).unwrap();
+    }
+    let options = ServerOptions { page, model: Some(model), slow_adapter: Some(adapter), ..ServerOptions::default() };
+    let site = Site { server: Server::start(&options).unwrap(), _folder: folder };
+    let manifest: serde_json::Value = serde_json::from_str(&site.get("/models/manifest.json", "").2).unwrap();
+    let sha256 = "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882";
+    assert_eq!(manifest["slow_adapter"], serde_json::json!({ "folder": "an-adapter", "sha256": sha256 }));
+    assert_eq!(site.get("/adapters/an-adapter/adapter_config.json", "").2, "{}");
+    assert_eq!(site.get("/adapters/an-adapter/adapter_model.safetensors", "").2, "0123456789");
+}
+
+#[test]
 fn nothing_outside_the_page_is_reachable() {
     let site = site();
     let paths =

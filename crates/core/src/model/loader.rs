@@ -72,10 +72,15 @@ impl Model {
     /// What tells θ0 apart from every other: the file's hash, or one of it and the slow adapter's. Links, saved chats and
     /// runs are of one such θ0.
     pub fn identity(&self) -> String {
-        match &self.slow_adapter {
-            None => self.sha256.clone(),
-            Some(adapter) => hexadecimal(&Sha256::digest(format!("{} with slow adapter {adapter}", self.sha256))),
-        }
+        identity(&self.sha256, self.slow_adapter.as_deref())
+    }
+}
+
+/// [`Model::identity`] of a model file and a slow adapter, by their sha-256.
+pub fn identity(model_sha256: &str, slow_adapter_sha256: Option<&str>) -> String {
+    match slow_adapter_sha256 {
+        None => model_sha256.to_owned(),
+        Some(adapter) => hexadecimal(&Sha256::digest(format!("{model_sha256} with slow adapter {adapter}"))),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::cli::{ChatArguments, Common};
 use crate::events::{Display, card_line, passage_line};
 use crate::saved::SavedChat;
 use crate::session::Session;
+use crate::slow_adapter::Unless;
 use input::{HELP, Input};
 
 /// Runs the command.
@@ -24,8 +25,10 @@ pub(crate) async fn run(common: &Common, arguments: &ChatArguments) -> Result<()
     let saved = arguments.load.as_deref().map(SavedChat::read).transpose()?;
     // The settings of a saved chat go with it: opened with them, the fast weights are made only once.
     let mut session = match &saved {
-        Some(saved) => Session::with_settings(common, saved.settings.clone()).await?,
-        None => Session::open(common).await?,
+        Some(saved) => {
+            Session::with_settings(common, saved.settings.clone(), Unless::Identity(saved.identity())).await?
+        }
+        None => Session::open(common, Unless::Shipped).await?,
     };
     if let Some(saved) = saved {
         saved.restore(&mut session).await?;
@@ -33,7 +36,8 @@ pub(crate) async fn run(common: &Common, arguments: &ChatArguments) -> Result<()
     let mut chat = Chat { session, twin: false, display: Display::chat() };
     chat.set_twin(arguments.twin);
     let model = chat.session.agent.policy().model();
-    eprintln!("{} is listening; /help lists what it takes besides talk.", model.name);
+    let trained = if model.slow_adapter.is_some() { " with a slow adapter" } else { "" };
+    eprintln!("{}{trained} is listening; /help lists what it takes besides talk.", model.name);
     let mut editor = DefaultEditor::new().context("cannot use this terminal")?;
     loop {
         let line = match editor.readline("> ") {
