@@ -202,7 +202,9 @@ fn manifest(model: &Path, options: &ServerOptions) -> Result<Manifest> {
 
 fn slow_adapter(folder: &Path) -> Result<SlowAdapter> {
     let name = folder.file_name().and_then(|name| name.to_str());
-    let folder_name = name.filter(|name| name.chars().all(is_plain)).unwrap_or("adapter").to_owned();
+    // The page takes no hidden folder.
+    let plain = |name: &&str| name.chars().all(is_plain) && !name.starts_with('.');
+    let folder_name = name.filter(plain).unwrap_or("adapter").to_owned();
     let sha256 = fingerprint(&folder.join("adapter_model.safetensors"))?.sha256_hex();
     Ok(SlowAdapter { folder: folder_name, sha256 })
 }

@@ -118,7 +118,7 @@ fn wrong_kernels_are_named() {
 fn commands_and_reports_survive_the_journey() {
     let command = Command { run: 3, action: Action::Load { source: ModelSource::Server, base: Base::Published } };
     let text = serde_json::to_string(&command).unwrap();
-    assert_eq!(text, r#"{"run":3,"action":{"kind":"load","source":"server"}}"#);
+    assert_eq!(text, r#"{"run":3,"action":{"kind":"load","source":"server","base":"published"}}"#);
     assert_eq!(serde_json::from_str::<Command>(&text).unwrap(), command);
 
     let mut state = ready();
