@@ -22,7 +22,7 @@ pub struct EpisodeSettings {
     pub held_out: usize,
     /// Questions about what was never told, or told and not written, each asked with Δ and without.
     pub unknown: usize,
-    /// Questions that differ from a written card in whom or what they ask about, asked with Δ ([`near`](super::near)).
+    /// Questions that differ from a written card in whom or what they ask about, asked with Δ.
     pub near: usize,
     /// Pieces of the conversation that are in the context, without Δ, while something told in them is asked for.
     pub reading: usize,
