@@ -9,7 +9,7 @@ use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 use tmem_core::abort::Abort;
 use tmem_core::engine::Engine;
-use tmem_core::fast::peft::{PeftAdapter, PeftFiles};
+use tmem_core::fast::peft::PeftFiles;
 use tmem_core::model::HostModel;
 use tmem_core::settings::Settings;
 use tmem_gpu::Gpu;
@@ -112,10 +112,7 @@ pub(crate) async fn run(common: &Common, arguments: &TrainingArguments) -> Resul
     let begins_with = common.slow_adapter.as_ref().map_or(Ok(None), SlowChoice::files)?;
     let sha256 = begins_with.as_ref().map(PeftFiles::sha256);
     let _lock = begin(folder, &Record { config: &config, model: &host.sha256, slow_adapter: sha256.as_deref() })?;
-    let slow = match &begins_with {
-        Some(files) => SlowAdapter::from_peft(&PeftAdapter::import(&host.config, files)?, &device),
-        None => SlowAdapter::new(&host.config, &config.slow, &device)?,
-    };
+    let slow = SlowAdapter::begin(begins_with.as_ref(), &host.config, &config.slow, &device)?;
     eprintln!("training {} values for {} steps on {}", slow.parameters(), config.steps, config.backend.name());
     let model = Model::new(&host, &device).with_precision(config.precision).with_slow_adapter(slow);
     let texts = Texts::new(&host, &config.agent.rollout);

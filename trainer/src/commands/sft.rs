@@ -118,10 +118,7 @@ pub(crate) async fn run(common: &Common, arguments: &TrainingArguments) -> Resul
     let (start, ordinary) = prepared(common, folder, &config, &conversations).await?;
 
     let host = HostModel::read(File::open(&model_file)?)?;
-    let slow = match &begins_with {
-        Some(files) => SlowAdapter::from_peft(&PeftAdapter::import(&host.config, files)?, &device),
-        None => SlowAdapter::new(&host.config, &config.slow, &device)?,
-    };
+    let slow = SlowAdapter::begin(begins_with.as_ref(), &host.config, &config.slow, &device)?;
     let (parameters, steps) = (slow.parameters(), config.steps());
     let model = Model::new(&host, &device).with_precision(config.precision).with_slow_adapter(slow);
     let start = PeftAdapter::import(&host.config, &start)?;

@@ -90,6 +90,22 @@ impl SlowAdapter {
         Ok(Self { rank, scale: lora_alpha / rank as f64, pairs }.tracked(device))
     }
 
+    /// What a run begins with: the adapter of `files`, or a new one.
+    ///
+    /// # Errors
+    /// Files of another model, or as [`Self::new`].
+    pub fn begin(
+        files: Option<&PeftFiles>,
+        config: &ModelConfig,
+        settings: &SlowSettings,
+        device: &Device,
+    ) -> Result<Self, LearnError> {
+        match files {
+            Some(files) => Ok(Self::from_peft(&PeftAdapter::import(config, files)?, device)),
+            None => Self::new(config, settings, device),
+        }
+    }
+
     /// An adapter from its values; α/r is in B already.
     pub fn from_peft(adapter: &PeftAdapter, device: &Device) -> Self {
         let pair = |site: &PeftSite| Pair {

@@ -22,8 +22,8 @@ const PREFILL: usize = 512;
 /// Tokens generated for each sequence.
 const DECODE: usize = 64;
 /// Pairs of a training batch and tokens of each.
-const PAIRS: usize = 16;
-const PAIR_TOKENS: usize = 51;
+pub(super) const PAIRS: usize = 16;
+pub(super) const PAIR_TOKENS: usize = 51;
 /// Cards of a whole write.
 const WRITE_CARDS: usize = 15;
 

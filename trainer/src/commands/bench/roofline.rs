@@ -19,14 +19,13 @@ use tmem_gpu::ops::{
 };
 use tmem_gpu::{Buffer, Dispatch, Gpu, Row, Sequence, Weight};
 
+use super::measure::{PAIR_TOKENS, PAIRS};
+
 /// Rows of a prompt.
 const PROMPT: usize = 512;
 /// Sequences that decode together, and the tokens that each has behind it.
 const BATCH: usize = 8;
 const BEHIND: usize = 512;
-/// Pairs of a training batch and tokens of each.
-const PAIRS: usize = 16;
-const PAIR_TOKENS: usize = 51;
 /// Rows whose logits are held at once in training.
 const LOSSES: usize = 64;
 /// Bytes that are copied to measure the bandwidth: more than any cache holds.
@@ -97,7 +96,7 @@ struct Case {
 
 /// Measures all of them, the best of `repetitions` each.
 pub(super) async fn all(engine: &Engine, ceiling: Ceiling, repetitions: usize) -> Result<Vec<Kernel>> {
-    let bench = Bench::new(engine)?;
+    let bench = Bench::new(engine);
     let mut kernels = Vec::new();
     for case in bench.cases()? {
         eprintln!("measuring {}", case.name);
@@ -143,9 +142,9 @@ struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    fn new(engine: &'a Engine) -> Result<Self> {
+    fn new(engine: &'a Engine) -> Self {
         let (gpu, config) = (engine.gpu(), &engine.model().config);
-        Ok(Self { gpu, engine, config, rank: engine.settings().fast.rank })
+        Self { gpu, engine, config, rank: engine.settings().fast.rank }
     }
 
     fn floats(&self, name: &str, count: usize) -> Result<Buffer> {
@@ -372,13 +371,17 @@ impl<'a> Bench<'a> {
         })
     }
 
+    /// Rows of one sequence, all under the same adapter.
+    fn one_sequence(&self, rows: usize) -> Result<(Buffer, Buffer)> {
+        let list: Vec<Row> = (0..rows).map(|i| Row { position: i as u32, slot: 1, ..Row::default() }).collect();
+        Ok((self.gpu.storage_from("rows", &list)?, self.gpu.storage_from("sequences", &[Sequence::new(0)])?))
+    }
+
     /// Down and up of the sites at gate and up.
     fn lora(&self, what: &str, rows: usize) -> Result<Vec<Case>> {
         let (rank, inputs, outputs) = (self.rank, self.config.hidden, self.config.ffn);
-        let (stack, sites) = (2 * rank, rows);
-        let list: Vec<Row> = (0..rows).map(|i| Row { position: i as u32, slot: 1, ..Row::default() }).collect();
-        let (list, starts) =
-            (self.gpu.storage_from("rows", &list)?, self.gpu.storage_from("sequences", &[Sequence::new(0)])?);
+        let stack = 2 * rank;
+        let (list, starts) = self.one_sequence(rows)?;
         let (x, a, u) =
             (self.floats("x", rows * inputs)?, self.floats("a", stack * inputs)?, self.floats("u", rows * stack)?);
         let (b, y) = (self.floats("b", outputs * rank)?, self.floats("y", rows * outputs)?);
@@ -401,7 +404,7 @@ impl<'a> Bench<'a> {
         };
         Ok(vec![
             Case {
-                name: format!("{what}: LoRA down, {sites} x {stack} x {inputs}"),
+                name: format!("{what}: LoRA down, {rows} x {stack} x {inputs}"),
                 rows,
                 dispatches: vec![lora_down(self.gpu, down)?],
                 operations: 2.0 * (rows * stack * inputs) as f64,
@@ -419,9 +422,7 @@ impl<'a> Bench<'a> {
 
     fn lora_backward(&self, what: &str, rows: usize) -> Result<Vec<Case>> {
         let (rank, outputs) = (self.rank, self.config.ffn);
-        let list: Vec<Row> = (0..rows).map(|i| Row { position: i as u32, slot: 1, ..Row::default() }).collect();
-        let (list, starts) =
-            (self.gpu.storage_from("rows", &list)?, self.gpu.storage_from("sequences", &[Sequence::new(0)])?);
+        let (list, starts) = self.one_sequence(rows)?;
         let (dy, b) = (self.floats("dy", rows * outputs)?, self.floats("b", outputs * rank)?);
         let (u, du) = (self.floats("u", rows * rank)?, self.gpu.storage("du", rows * rank)?);
         let (db, count) = (self.gpu.storage("db", outputs * rank)?, self.count(rows)?);
