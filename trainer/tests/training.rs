@@ -34,10 +34,11 @@ row_tokens = 128
 [sft.episode]
 cards = 2
 wordings = 2
-held_out = 1
-unknown = 1
-ordinary = 1
-transcripts = 1
+write_unknown = 1
+unknown = { count = 1, weight = 0.5 }
+before = { count = 1, weight = 0.5 }
+ordinary = { count = 1, weight = 0.5 }
+transcripts = { count = 1, weight = 0.5 }
 
 [sft.write]
 learning_rate = 1e-2

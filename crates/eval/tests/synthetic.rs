@@ -349,6 +349,38 @@ fn the_probe_files_are_valid_and_credit_every_fact_to_a_turn() {
 }
 
 #[test]
+fn what_lies_next_to_the_facts_is_asked_for_and_nothing_answers_it() {
+    let lexicon = Lexicon::built_in().unwrap();
+    for seed in 0..5 {
+        let parameters = Parameters { seed, sessions: 5, facts: 40, length: Length::Exchanges(9) };
+        let plan = Plan::new(&lexicon, &parameters, 0).unwrap();
+        let (facts, neighbours) = (plan.gold().unwrap().facts, plan.neighbours().unwrap());
+        assert_eq!(neighbours, plan.neighbours().unwrap());
+        assert!(neighbours.len() >= 15, "{}", neighbours.len());
+        let mut asked = BTreeSet::new();
+        for neighbour in &neighbours {
+            let (kind, about) = (neighbour.kind.as_str(), neighbour.subject.name());
+            assert!(asked.insert((kind, about)), "{neighbour:?} is there twice");
+            assert!(
+                facts.iter().all(|fact| (fact.kind.as_str(), fact.subject.name()) != (kind, about)),
+                "{neighbour:?}"
+            );
+            assert!(neighbour.wordings.len() > 1 && neighbour.held_out.len() > 2);
+            [&neighbour.question, &neighbour.answer].into_iter().for_each(|text| fluent(text));
+        }
+        for (number, fact) in facts.iter().enumerate() {
+            let not_known = plan.not_known(number).unwrap();
+            assert_eq!(not_known.is_none(), ["event", "purchase"].contains(&fact.kind.as_str()), "{fact:?}");
+            let Some(not_known) = not_known else { continue };
+            fluent(&not_known);
+            assert!(not_known.contains("not known to me") || not_known.starts_with("I recommended no "), "{not_known}");
+            assert_eq!(not_known.split(' ').next(), fact.answer.split(' ').next(), "{not_known} {}", fact.answer);
+        }
+        assert_eq!(plan.not_known(facts.len()).unwrap(), None);
+    }
+}
+
+#[test]
 fn what_cannot_be_met_is_refused_with_what_would_do() {
     let lexicon = Lexicon::built_in().unwrap();
     let refused = |sessions, facts, length| {

@@ -194,10 +194,10 @@ impl<'a> Run<'a> {
             peft::put(&self.folder.join(BEST), &adapter()?)?;
         }
         self.validation.put(evaluation)?;
-        let SftEvaluation { step, held_out, unknown, reading, writing, ordinary } = evaluation;
+        let SftEvaluation { step, held_out, unknown, before, reading, writing, ordinary } = evaluation;
         self.bar.println(format!(
-            "after {step} steps, nats a token: held-out {held_out:.3}, never told {unknown:.3}, in context {reading:.3}, \
-             cards {writing:.3}, ordinary replies {ordinary:+.3}"
+            "after {step} steps, nats a token: held-out {held_out:.3}, never told {unknown:.3}, without Δ {before:.3}, in \
+             context {reading:.3}, cards {writing:.3}, ordinary replies {ordinary:+.3}"
         ));
         self.count_evaluation(evaluation)
     }
@@ -209,6 +209,7 @@ impl<'a> Run<'a> {
             ("validation/loss", loss),
             ("validation/held_out", evaluation.held_out),
             ("validation/unknown", evaluation.unknown),
+            ("validation/before", evaluation.before),
             ("validation/reading", evaluation.reading),
             ("validation/writing", evaluation.writing),
             ("validation/ordinary", evaluation.ordinary),

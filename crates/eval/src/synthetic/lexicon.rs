@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::error::SyntheticError;
+use super::grammar::Subject;
 use super::template::Template;
 
 /// Everything the generator can say. Parsing takes a few milliseconds: make one and keep it.
@@ -91,6 +92,7 @@ pub(super) struct Kind {
     pub(super) indirect: Vec<Template>,
     pub(super) held_out: Vec<Template>,
     pub(super) answer: Template,
+    pub(super) unknown: Template,
     pub(super) statement: Option<Template>,
     #[serde(default)]
     pub(super) updates: Vec<Template>,
@@ -111,6 +113,13 @@ pub(super) struct Preference {
 pub(super) struct Role {
     pub(super) noun: String,
     pub(super) gender: Gender,
+}
+
+impl Role {
+    /// Somebody of this role.
+    pub(super) fn subject(&self) -> Subject {
+        Subject::Other { noun: self.noun.clone(), female: self.gender == Gender::F }
+    }
 }
 
 /// Grammatical gender of a role.

@@ -34,6 +34,7 @@ mod session;
 mod tell;
 mod template;
 mod text;
+mod untold;
 mod value;
 
 pub use error::SyntheticError;
@@ -45,6 +46,7 @@ pub use parameters::{Length, Parameters};
 pub use plan::Plan;
 pub use question::{Question, QuestionType};
 pub use session::{Session, Sessions, Turn};
+pub use untold::Untold;
 
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,8 @@ pub(super) mod stream {
     pub(in super::super) const QUESTIONS: u64 = 1;
     pub(in super::super) const CONTROLS: u64 = 2;
     pub(in super::super) const CHOICE: u64 = 3;
+    pub(in super::super) const NEIGHBOURS: u64 = 4;
+    pub(in super::super) const UNTOLD: u64 = 1 << 30;
     pub(in super::super) const WORDINGS: u64 = 1 << 31;
     pub(in super::super) const SESSIONS: u64 = 1 << 32;
 }

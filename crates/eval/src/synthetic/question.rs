@@ -171,7 +171,12 @@ impl Plan<'_> {
         }
     }
 
-    fn kind_wordings(&self, kind: &Kind, subject: &Subject, dice: &mut Dice) -> Result<Wordings, SyntheticError> {
+    pub(super) fn kind_wordings(
+        &self,
+        kind: &Kind,
+        subject: &Subject,
+        dice: &mut Dice,
+    ) -> Result<Wordings, SyntheticError> {
         let scope = Scope::new(self.lexicon, subject, Voice::User);
         self.phrase(&scope, &kind.questions, &kind.indirect, &kind.held_out, dice)
     }

@@ -37,7 +37,8 @@ impl Positions {
         for row in 0..rows {
             let segment = |t: usize| if packed { batch.segments[row * time + t] } else { 1 };
             for query in 0..time {
-                let seen = |key| key <= query && segment(key) == segment(query);
+                let shared = batch.shared[row * time + query];
+                let seen = |key| key <= query && (segment(key) == segment(query) || key < shared);
                 bias.extend((0..time).map(|key| if seen(key) { 0.0 } else { HIDDEN }));
             }
         }

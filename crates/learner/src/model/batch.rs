@@ -1,7 +1,9 @@
 //! Token sequences on their way into the model: checked, and packed into rows of equal length.
 //!
-//! A row holds one sequence or several; no token sees another sequence's. Rows are padded at their end, where causal
-//! attention keeps the padding from everything else. Sequences of a row share a Δ, each with its own gate.
+//! A row holds one sequence or several. What a sequence has in common with the beginning of the row's first one (a system
+//! prompt, a conversation so far) is there once, and read by both; besides, no token sees another sequence's. Rows are
+//! padded at their end, where causal attention keeps the padding from everything else. Sequences of a row share a Δ, each
+//! with its own gate.
 
 use tmem_core::model::ModelConfig;
 
@@ -80,6 +82,17 @@ impl Sequence {
         Self { fast: Some(FastUse { delta, gate }), ..self }
     }
 
+    /// How many tokens at its beginning `self` need not repeat behind `first`: equal ones under the same fast weights,
+    /// before anything is asked for.
+    fn in_common(&self, first: &Self) -> usize {
+        if self.fast != first.fast {
+            return 0;
+        }
+        let asked = self.targets.iter().map(|t| t.position).chain(self.anchors.iter().map(|a| a.position)).min();
+        let most = asked.unwrap_or(usize::MAX).min(self.tokens.len().saturating_sub(1));
+        self.tokens.iter().zip(&first.tokens).take(most).take_while(|(own, other)| own == other).count()
+    }
+
     fn check(&self, config: &ModelConfig) -> Result<(), String> {
         let length = self.tokens.len();
         if length == 0 || length > config.context {
@@ -118,6 +131,8 @@ pub struct Batch {
     pub(crate) positions: Vec<usize>,
     /// Which sequence of its row a token belongs to, from 1; 0 is padding.
     pub(crate) segments: Vec<u32>,
+    /// How many tokens at the beginning of its row a token sees although they are of another sequence.
+    pub(crate) shared: Vec<usize>,
     /// Scale of Δ for each token.
     pub(crate) gates: Vec<f32>,
     /// Δ of each row.
@@ -129,10 +144,22 @@ pub struct Batch {
 }
 
 /// A row being filled.
-struct OpenRow {
+struct OpenRow<'a> {
+    first: &'a Sequence,
     used: usize,
     segments: u32,
     delta: Option<usize>,
+}
+
+/// Where a sequence stands.
+struct Place {
+    row: usize,
+    /// Offset in the row of what it does not share.
+    offset: usize,
+    /// Its number in the row, from 1.
+    segment: u32,
+    /// Tokens that it shares with the row's first sequence.
+    shared: usize,
 }
 
 impl Batch {
@@ -147,23 +174,24 @@ impl Batch {
         }
         let longest = sequences.iter().map(|sequence| sequence.tokens.len()).max().ok_or(LearnError::NoTargets)?;
         let capacity = row_tokens.max(longest);
-        let mut open: Vec<OpenRow> = Vec::new();
-        // (row, offset in it, number in it) of every sequence.
+        let mut open: Vec<OpenRow<'_>> = Vec::new();
         let mut places = Vec::with_capacity(sequences.len());
         for sequence in sequences {
             let (length, delta) = (sequence.tokens.len(), sequence.fast.map(|fast| fast.delta));
-            let fits = |row: &OpenRow| {
+            let fits = |row: &OpenRow<'_>| {
                 let same = row.delta.is_none() || delta.is_none() || row.delta == delta;
-                row_tokens > 0 && same && row.used + length <= capacity
+                row_tokens > 0 && same && row.used + length - sequence.in_common(row.first) <= capacity
             };
-            let index = open.iter().position(fits).unwrap_or_else(|| {
-                open.push(OpenRow { used: 0, segments: 0, delta: None });
+            let index = open.iter().position(fits);
+            let index = index.unwrap_or_else(|| {
+                open.push(OpenRow { first: sequence, used: 0, segments: 0, delta: None });
                 open.len() - 1
             });
             let row = &mut open[index];
+            let shared = if row.segments == 0 { 0 } else { sequence.in_common(row.first) };
             row.segments += 1;
-            places.push((index, row.used, row.segments));
-            row.used += length;
+            places.push(Place { row: index, offset: row.used, segment: row.segments, shared });
+            row.used += length - shared;
             row.delta = row.delta.or(delta);
         }
         let (rows, time) = (open.len(), open.iter().map(|row| row.used).max().unwrap_or(0));
@@ -173,26 +201,30 @@ impl Batch {
             tokens: vec![0; rows * time],
             positions: vec![0; rows * time],
             segments: vec![0; rows * time],
+            shared: vec![0; rows * time],
             gates: vec![0.0; rows * time],
             deltas: open.iter().map(|row| row.delta.unwrap_or(0)).collect(),
             targets: Vec::new(),
             anchors: Vec::new(),
         };
-        for (sequence, (row, offset, segment)) in sequences.iter().zip(places) {
-            let start = row * time + offset;
-            for (position, &token) in sequence.tokens.iter().enumerate() {
-                batch.tokens[start + position] = token;
-                batch.positions[start + position] = position;
-                batch.segments[start + position] = segment;
-                batch.gates[start + position] = sequence.fast.map_or(0.0, |fast| fast.gate);
+        for (sequence, Place { row, offset, segment, shared }) in sequences.iter().zip(places) {
+            // Nothing is asked for at a shared position.
+            let place = |position: usize| row * time + offset + position - shared;
+            for (position, &token) in sequence.tokens.iter().enumerate().skip(shared) {
+                let at = place(position);
+                batch.tokens[at] = token;
+                batch.positions[at] = position;
+                batch.segments[at] = segment;
+                batch.shared[at] = shared;
+                batch.gates[at] = sequence.fast.map_or(0.0, |fast| fast.gate);
             }
-            batch.targets.extend(sequence.targets.iter().map(|&target| (start + target.position, target)));
-            batch.anchors.extend(sequence.anchors.iter().map(|&anchor| (start + anchor.position, anchor)));
+            batch.targets.extend(sequence.targets.iter().map(|&target| (place(target.position), target)));
+            batch.anchors.extend(sequence.anchors.iter().map(|&anchor| (place(anchor.position), anchor)));
         }
         Ok(batch)
     }
 
-    /// Tokens that are read, padding aside.
+    /// Tokens that are read, padding aside; shared ones once.
     pub fn tokens(&self) -> usize {
         self.segments.iter().filter(|&&segment| segment > 0).count()
     }
@@ -254,6 +286,28 @@ mod tests {
         assert_eq!(batch.deltas, [0, 1]);
         assert_eq!(batch.targets[0].0, 7, "the second token of the second sequence of the second row");
         assert!(!batch.is_one_sequence_a_row());
+    }
+
+    #[test]
+    fn a_beginning_that_sequences_have_in_common_stands_once_in_a_row() {
+        let asked = |tokens: &[u32], answer: &[u32]| Sequence::answered(tokens, answer, 1.0).under(0, 1.0);
+        let sequences = [
+            asked(&[1, 2, 3], &[9]),
+            asked(&[1, 2, 4, 5], &[8]),
+            // The answer itself is never shared, nor what is read under another gate.
+            asked(&[1, 2], &[3, 7]),
+            plain(&[1, 2, 6]).under(0, 0.5),
+        ];
+        let batch = Batch::pack(&config(), &sequences, 10).unwrap();
+        assert_eq!((batch.rows, batch.time, batch.tokens()), (1, 10, 10));
+        assert_eq!(batch.tokens, [1, 2, 3, 4, 5, 2, 3, 1, 2, 6]);
+        assert_eq!(batch.positions, [0, 1, 2, 2, 3, 1, 2, 0, 1, 2]);
+        assert_eq!(batch.segments, [1, 1, 1, 2, 2, 3, 3, 4, 4, 4]);
+        assert_eq!(batch.shared, [0, 0, 0, 2, 2, 1, 1, 0, 0, 0]);
+        let places: Vec<usize> = batch.targets.iter().map(|&(place, _)| place).collect();
+        assert_eq!(places, [2, 4, 5, 6]);
+        // Each in a row of its own, nothing is shared.
+        assert_eq!(Batch::pack(&config(), &sequences, 0).unwrap().tokens(), 13);
     }
 
     #[test]

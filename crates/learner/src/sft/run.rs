@@ -85,8 +85,10 @@ pub struct SftEvaluation {
     pub step: usize,
     /// Mean −log p of the answers to held-out wordings of what was just written, under its Δ.
     pub held_out: f64,
-    /// Mean −log p of saying that something was never told, with a Δ and without.
+    /// Mean −log p of saying under Δ that what it does not hold is not known.
     pub unknown: f64,
+    /// Mean −log p of saying so without Δ.
+    pub before: f64,
     /// Mean −log p of answers that the context holds.
     pub reading: f64,
     /// Mean −log p of the cards of pieces of a conversation.
@@ -98,8 +100,16 @@ pub struct SftEvaluation {
 impl SftEvaluation {
     /// One figure for all, weighed as the parts of an episode are.
     pub fn loss(&self, episode: &EpisodeSettings) -> f64 {
-        let (writing, ordinary) = (f64::from(episode.transcripts_weight), f64::from(episode.ordinary_weight));
-        (self.held_out + self.unknown + self.reading) / 3.0 + writing * self.writing + ordinary * self.ordinary
+        let Self { step: _, held_out, unknown, before, reading, writing, ordinary } = *self;
+        let parts = [
+            (episode.held_out, held_out),
+            (episode.unknown, unknown),
+            (episode.before, before),
+            (episode.reading, reading),
+            (episode.transcripts, writing),
+            (episode.ordinary, ordinary),
+        ];
+        parts.iter().map(|(part, value)| f64::from(part.weight) * value).sum()
     }
 }
 
@@ -197,13 +207,14 @@ impl<'a> Sft<'a> {
     /// # Errors
     /// As [`step`](Self::step).
     pub fn evaluate(&self, episodes: usize) -> Result<SftEvaluation, LearnError> {
-        let [mut held_out, mut unknown, mut reading, mut writing, mut apart] = [const { Vec::new() }; 5];
+        let [mut held_out, mut unknown, mut before, mut reading, mut writing, mut apart] = [const { Vec::new() }; 6];
         for number in 0..episodes as u64 {
             let episode = self.episode(FIRST_EVALUATED + number)?;
             let (delta, _) = self.write(&episode)?;
             for (sequences, losses) in [
                 (&episode.held_out, &mut held_out),
                 (&episode.unknown, &mut unknown),
+                (&episode.before, &mut before),
                 (&episode.reading, &mut reading),
                 (&episode.writing, &mut writing),
             ] {
@@ -218,6 +229,7 @@ impl<'a> Sft<'a> {
             step: self.step.steps(),
             held_out: mean(&held_out),
             unknown: mean(&unknown),
+            before: mean(&before),
             reading: mean(&reading),
             writing: mean(&writing),
             ordinary: mean(&apart),
@@ -236,6 +248,9 @@ impl<'a> Sft<'a> {
     fn write(&self, episode: &Episode) -> Result<(FastWeights, Vec<LossSums>), LearnError> {
         let model = self.step.model();
         let config = model.config();
+        if episode.written.is_empty() {
+            return Ok((FastWeights::new(config, std::slice::from_ref(&self.start), model.device())?, Vec::new()));
+        }
         let pack = |sequences: &Vec<Sequence>| Batch::pack(config, sequences, self.settings.row_tokens);
         let batches = episode.written().iter().map(pack).collect::<Result<Vec<_>, _>>()?;
         let (delta, losses) = simulate_write(model, &self.start, &batches, &self.settings.write)?;

@@ -3,7 +3,10 @@
 use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
-use tmem_eval::synthetic::{Length, Lexicon, Parameters, Plan, Session, Turn};
+use tmem_core::rollout::writer::Draft;
+use tmem_core::rollout::writer::answer_first::drafts_by_rules;
+use tmem_eval::score::contains_key;
+use tmem_eval::synthetic::{GoldFact, Length, Lexicon, Parameters, Plan, Session, Turn};
 
 use super::{Asked, Conversations, EpisodeTexts, Exchange, Transcript, text_error};
 use crate::LearnError;
@@ -31,8 +34,11 @@ impl Default for SyntheticSettings {
 /// The first conversation that ordinary prompts are taken from; no run is that long.
 const FIRST_ORDINARY: u64 = 1 << 41;
 
-/// The generator of [`tmem_eval::synthetic`]: the facts that hold at a conversation's end, and questions about what was
-/// never told in it.
+/// Wordings of an agent's own card besides its question.
+const OWN_WORDINGS: usize = 4;
+
+/// The generator of [`tmem_eval::synthetic`]: the facts that hold at a conversation's end, and questions that lie
+/// next to them and that nothing answers.
 #[derive(Debug)]
 pub struct Synthetic {
     lexicon: Lexicon,
@@ -88,18 +94,53 @@ impl Conversations for Synthetic {
                 transcripts.push(Transcript { turns: turns.to_vec(), cards });
             }
         }
-        let asked = |question: String, wordings: Vec<String>, held_out: Vec<String>, answer: String| {
-            let wordings = std::iter::once(question).chain(wordings).collect();
-            Asked { wordings, held_out, answer }
-        };
-        let facts = gold.facts.into_iter().filter(|fact| fact.superseded_by.is_none());
-        let unknown = gold.questions.into_iter().filter(tmem_eval::synthetic::Question::is_unanswerable);
-        Ok(EpisodeTexts {
-            known: facts.map(|fact| asked(fact.question, fact.wordings, fact.held_out, fact.answer)).collect(),
-            unknown: unknown.map(|q| asked(q.question, q.wordings, q.held_out, q.answer)).collect(),
-            transcripts,
-        })
+        let mut known = Vec::new();
+        for (number, fact) in gold.facts.into_iter().enumerate() {
+            if fact.superseded_by.is_none() {
+                known.push(told(fact, plan.not_known(number).map_err(text_error)?));
+            }
+        }
+        let neighbours = plan.neighbours().map_err(text_error)?.into_iter();
+        let unknown = neighbours.map(|of| Asked {
+            wordings: all_wordings(of.question, of.wordings),
+            held_out: of.held_out,
+            answer: of.answer,
+            not_known: None,
+        });
+        Ok(EpisodeTexts { known, unknown: unknown.collect(), transcripts })
     }
+}
+
+/// A fact in the words of the agent's own card where the rules find one, else of the gold card; with all wordings.
+fn told(fact: GoldFact, not_known: Option<String>) -> Asked {
+    let GoldFact { question, wordings, held_out, answer, keys, told, .. } = fact;
+    let mut wordings = all_wordings(question, wordings);
+    // A card may say something else with the same words in it ("You walk the Cathedral Loop." of a recommendation).
+    let same = |card: &Draft| {
+        contains_key(&card.answer, &keys) && not_known.as_ref().is_none_or(|other| begin_alike(&card.answer, other))
+    };
+    let own = drafts_by_rules(&told, OWN_WORDINGS).into_iter().find(same);
+    let answer = match own {
+        Some(own) => {
+            let mut first = all_wordings(own.question, own.wordings);
+            first.retain(|wording| !held_out.contains(wording));
+            wordings.retain(|wording| !first.contains(wording));
+            first.extend(wordings);
+            wordings = first;
+            own.answer
+        }
+        None => answer,
+    };
+    Asked { wordings, held_out, answer, not_known }
+}
+
+/// Whether two sentences have the same first two words.
+fn begin_alike(one: &str, other: &str) -> bool {
+    one.split(' ').take(2).eq(other.split(' ').take(2))
+}
+
+fn all_wordings(question: String, others: Vec<String>) -> Vec<String> {
+    std::iter::once(question).chain(others).collect()
 }
 
 /// A session as what is said and replied.
@@ -111,6 +152,8 @@ pub(crate) fn exchanges_of(session: &Session) -> Vec<Exchange> {
 
 #[cfg(test)]
 mod tests {
+    use tmem_eval::synthetic::{Subject, Teller};
+
     use super::*;
 
     #[test]
@@ -125,12 +168,51 @@ mod tests {
                 assert!(card.held_out.iter().all(|held_out| !card.wordings.contains(held_out)), "{card:?}");
                 assert!(!card.answer.is_empty());
             }
+            for unknown in &texts.unknown {
+                assert!(texts.known.iter().all(|card| card.wordings[0] != unknown.wordings[0]), "{unknown:?}");
+            }
             let written: usize = texts.transcripts.iter().map(|transcript| transcript.cards.len()).sum();
             assert!(written >= texts.known.len(), "every fact is told in one of the pieces");
             assert!(texts.transcripts.iter().any(|transcript| transcript.cards.is_empty()), "not all is worth keeping");
             assert!(texts.transcripts.iter().all(|transcript| (1..=3).contains(&transcript.turns.len())));
         }
         assert_ne!(conversations.texts(0).unwrap(), conversations.texts(1).unwrap());
+    }
+
+    #[test]
+    fn cards_are_the_agents_own_where_its_rules_write_of_the_same() {
+        let fact = |told: &str| GoldFact {
+            id: "dog_name".to_owned(),
+            kind: "dog_name".to_owned(),
+            subject: Subject::User,
+            told_by: Teller::User,
+            session: 0,
+            session_id: String::new(),
+            date: String::new(),
+            turn: 0,
+            told: told.to_owned(),
+            question: "What is my dog called?".to_owned(),
+            wordings: vec!["Who is my dog?".to_owned()],
+            held_out: vec!["Whom do I walk?".to_owned()],
+            answer: "Your dog is called Rex.".to_owned(),
+            statement: String::new(),
+            keys: vec!["Rex".to_owned()],
+            supersedes: None,
+            superseded_by: None,
+        };
+        let not_known = || Some("Your dog's name is not known to me.".to_owned());
+        let own = told(fact("By the way, my dog is called Rex."), not_known());
+        assert_eq!(
+            (own.wordings[0].as_str(), own.answer.as_str()),
+            ("What is my dog's name?", "Your dog's name is Rex.")
+        );
+        assert!(own.wordings.contains(&"Who is my dog?".to_owned()));
+        // "You walk Rex." is a card, and another one.
+        let gold = told(fact("I walk Rex."), not_known());
+        assert_eq!(
+            (gold.wordings[0].as_str(), gold.answer.as_str()),
+            ("What is my dog called?", "Your dog is called Rex.")
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use tmem_core::rollout::policy::Weights;
-use tmem_learner::model::{Batch, FastWeights, Model, Sequence, State};
+use tmem_learner::model::{Batch, FastWeights, Model, Sequence, State, WeightedLikelihood};
 
 use crate::support::{
     TINY, chain, device, engine, fixture, host, largest_difference, log_probability, tiny, with_random_b,
@@ -84,6 +84,33 @@ fn packed_sequences_do_not_see_each_other() {
         let apart = model.log_probabilities(State::Base, &apart, None).unwrap();
         let worst = largest_difference(&model.log_probabilities(State::Base, &packed, None).unwrap(), &apart);
         assert!(worst < 1e-5, "{name}: off by {worst}");
+    }
+}
+
+#[test]
+fn a_beginning_that_sequences_share_in_a_row_changes_neither_losses_nor_gradients() {
+    for name in ["tiny_a", "tiny_b"] {
+        let model = Model::new(&host(tiny(name, "f32")), &device());
+        let exported = pollster::block_on(engine(tiny(name, "f32"), 2).export_peft()).unwrap();
+        let fast = FastWeights::new(model.config(), &[with_random_b(exported, 0.02, 1)], &device()).unwrap();
+        let fast = fast.with_gradients(&device());
+        let asked = |prompt: &[u32], answer: &[u32]| Sequence::answered(prompt, answer, 1.0).under(0, 1.0);
+        let sequences = [
+            asked(&[5, 17, 3, 9, 40], &[7, 8]),
+            asked(&[5, 17, 3, 9, 22, 61], &[8, 1]),
+            asked(&[5, 17, 3, 11], &[40]),
+            asked(&[30, 17, 3], &[2]),
+        ];
+        let [apart, packed] = [0, 64].map(|row| Batch::pack(model.config(), &sequences, row).unwrap());
+        assert_eq!((apart.tokens(), packed.tokens()), (20, 20 - 4 - 3));
+        let [(loss, gradients), (packed_loss, packed_gradients)] =
+            [&apart, &packed].map(|batch| model.fast_gradients(batch, &fast, &WeightedLikelihood { batch }).unwrap());
+        assert!((loss.total() - packed_loss.total()).abs() < 1e-5, "{name}: {loss:?} {packed_loss:?}");
+        for (apart, packed) in gradients.iter().zip(&packed_gradients) {
+            let worst = largest_difference(&apart.gradient, &packed.gradient);
+            let largest = apart.gradient.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+            assert!(worst < 1e-5 * largest, "{name}: {:?} of layer {}: {worst}", apart.projection, apart.layer);
+        }
     }
 }
 

@@ -24,6 +24,7 @@ impl Conversations for Lives {
             wordings: wordings.map(str::to_owned).to_vec(),
             held_out: vec![held_out.to_owned()],
             answer,
+            not_known: Some("Your dog is not known to me.".to_owned()),
         };
         let known = vec![
             asked(["My dog's name?", "What is my dog called?"], "Who is my dog?", format!("Your dog is {name}.")),
@@ -42,7 +43,7 @@ fn settings() -> SftSettings {
         seed: 11,
         episodes: 2,
         episodes_at_once: 1,
-        episode: EpisodeSettings { cards: 2, wordings: 2, held_out: 1, unknown: 1, ordinary: 1, ..Default::default() },
+        episode: EpisodeSettings { cards: 2, wordings: 2, write_unknown: 1, ..Default::default() },
         write: WriteSettings { learning_rate: 1e-2, steps: 4, ..WriteSettings::default() },
         train: TrainSettings {
             schedule: Schedule { learning_rate: 1e-3, ..Schedule::default() },

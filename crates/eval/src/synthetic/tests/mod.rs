@@ -75,6 +75,8 @@ fn every_statement_carries_its_value_and_every_template_can_be_filled() {
                     let scope = Scope::new(&lexicon, subject, voice).with("value", value.text());
                     let answer = scope.sentence(&kind.answer, ".", &mut dice).unwrap();
                     assert!(contains_key(&answer, &value.keys), "{}: {answer}", kind.id);
+                    let unknown = scope.sentence(&kind.unknown, ".", &mut dice).unwrap();
+                    assert!(!contains_key(&unknown, &value.keys), "{}: {unknown}", kind.id);
                 }
             }
         }

@@ -149,13 +149,7 @@ impl Writer for AnswerFirst {
                 continue;
             }
             let text = squeeze(&turn.user);
-            let mut found = rule_cards(&text);
-            if found.is_empty() {
-                found = inverted_cards(&text);
-            }
-            if found.is_empty() {
-                found.extend(subject_card(&text));
-            }
+            let found = found_by_rules(&text);
             if found.is_empty() {
                 let spans = loose_spans(&text, &found);
                 loose.extend(spans.into_iter().map(|span| Loose {
@@ -178,7 +172,8 @@ impl Writer for AnswerFirst {
             return Ok(output);
         }
         let cards = keep_last(cards, &mut output.dropped);
-        output.drafts = cards.into_iter().map(|(turn, card)| draft(card, turn, input)).collect();
+        let wordings = input.settings.rollout.wordings;
+        output.drafts = cards.into_iter().map(|(turn, card)| draft(card, Some(turn), wordings)).collect();
         Ok(output)
     }
 }
@@ -340,10 +335,28 @@ fn keep_last(cards: Vec<(usize, Found)>, dropped: &mut Vec<Dropped>) -> Vec<(usi
     kept
 }
 
-fn draft(card: Found, turn: usize, input: &WriterInput<'_>) -> Draft {
+fn draft(card: Found, source_turn: Option<usize>, most_wordings: usize) -> Draft {
     let mut wordings = card.wordings;
-    wordings.truncate(input.settings.rollout.wordings);
-    Draft { question: card.question, wordings, answer: card.answer, source_turn: Some(turn) }
+    wordings.truncate(most_wordings);
+    Draft { question: card.question, wordings, answer: card.answer, source_turn }
+}
+
+/// The cards that rules alone write of what a user said, each with at most `wordings` further wordings: what the writer
+/// does where it needs no model.
+pub fn drafts_by_rules(user: &str, wordings: usize) -> Vec<Draft> {
+    found_by_rules(&squeeze(user)).into_iter().map(|card| draft(card, None, wordings)).collect()
+}
+
+/// The first set of rules that finds anything decides.
+fn found_by_rules(text: &str) -> Vec<Found> {
+    let mut found = rule_cards(text);
+    if found.is_empty() {
+        found = inverted_cards(text);
+    }
+    if found.is_empty() {
+        found.extend(subject_card(text));
+    }
+    found
 }
 
 /// One line with single spaces, at most [`MAX_TURN`] bytes of it.

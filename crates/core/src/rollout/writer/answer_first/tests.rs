@@ -67,3 +67,12 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn rules_write_drafts_without_a_model() {
+    let drafts = super::drafts_by_rules("  I live in\nGhent.", 2);
+    assert_eq!(drafts.len(), 1);
+    assert_eq!((drafts[0].question.as_str(), drafts[0].answer.as_str()), ("Where do I live?", "You live in Ghent."));
+    assert_eq!((drafts[0].wordings.len(), drafts[0].source_turn), (2, None));
+    assert_eq!(super::drafts_by_rules("Lovely weather!", 2), []);
+}
