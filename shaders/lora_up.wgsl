@@ -1,7 +1,7 @@
 // What an adapter adds: y[r, Y_OFFSET + n] += gate * sum_j B[slot - 1][n, j] u[r, U_OFFSET + j], with the slot of row r
 // and the gate of its sequence. Rows of slot 0 are left alone.
 // Shapes: u [rows, U_STRIDE]; b: per slot SLOT_STRIDE elements, B [N, RANK] from B_OFFSET on; y [rows, Y_STRIDE].
-// One output an invocation: one form for all adapters.
+// One output an invocation: for GPUs, and for what lora_up_subgroup.wgsl cannot take.
 
 override N: u32;
 override RANK: u32;
@@ -19,7 +19,7 @@ override Y_OFFSET: u32;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 
 @compute @workgroup_size(64)
-fn lora_up(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn output_per_invocation(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let n = group.x * 64u + lane;
     let row = rows[group.y];
     if row.slot == 0u || n >= N {

@@ -52,3 +52,22 @@ fn a_write_computes_what_is_new_and_not_what_was_learned_before() {
     learn(&mut anew, &few, &many);
     assert_eq!(anew.delta(), engine.delta());
 }
+
+#[test]
+fn neither_work_nor_memory_of_a_write_grow_with_what_was_ever_learned() {
+    let mut engine = engine();
+    let mut learned: Vec<Card> = Vec::new();
+    let mut costs = Vec::new();
+    for write in 0..30 {
+        let new = cards(write * 10..(write + 1) * 10);
+        let computed = learn(&mut engine, &new, &learned);
+        learned.extend(new);
+        costs.push((computed, engine.gpu().memory().peak));
+    }
+    assert_eq!(engine.cards().len(), 300);
+    let (work, memory): (Vec<u64>, Vec<u64>) = costs[5..].iter().copied().unzip();
+    // Numbers of one, two and three digits are of different lengths.
+    let (least, most) = (work.iter().min().unwrap(), work.iter().max().unwrap());
+    assert!(most * 4 < least * 5, "tokens of each write: {work:?}");
+    assert_eq!(memory.first(), memory.last(), "bytes on the GPU at most: {memory:?}");
+}

@@ -430,6 +430,9 @@ pub(crate) struct BenchArguments {
     /// Instead, measure every kernel alone: bytes and operations from its shapes, against the adapter's own best
     #[arg(long, conflicts_with = "only")]
     pub(crate) roofline: bool,
+    /// Instead, tell the model invented conversations of so many tokens, and say what a turn costs after 1000, 10,000, …
+    #[arg(long, value_name = "TOKENS", conflicts_with_all = ["only", "roofline"])]
+    pub(crate) stream: Option<u64>,
 }
 
 /// What `bench` can measure alone.

@@ -4,6 +4,7 @@ use tmem_gpu::Buffer;
 
 use super::examples::{Example, example};
 use super::learn::Trainer;
+use super::state::questions_of;
 use super::{Engine, EngineError};
 use crate::abort::Abort;
 use crate::card::Card;
@@ -91,8 +92,10 @@ impl Engine {
     /// The quarter of the neutral prompts that lies nearest to the questions of `cards`.
     pub(super) async fn near_anchors(&mut self, cards: &[Card], prefix: &[u32]) -> Result<Vec<usize>, EngineError> {
         let neutral = self.neutral_states(prefix).await?;
-        let questions = self.question_states(cards, prefix).await?;
-        let mut near = Gate::new(&neutral, questions, 0.0).neutral_by_nearness();
+        let states = self.question_states(cards, prefix).await?;
+        let mut gate = Gate::around(prefix, &neutral);
+        gate.set_questions(&questions_of(cards), &states, 0.0);
+        let mut near = gate.neutral_by_nearness();
         near.truncate(neutral.len().div_ceil(4));
         Ok(near)
     }

@@ -87,15 +87,31 @@ impl Engine {
         let mut all = CardExamples::default();
         for card in cards {
             let before = all.examples.len();
-            let mut answer = self.encode_literal(card.answer.trim())?;
-            answer.push(self.model.tokenizer.end_of_turn());
+            let answer = self.answer_tokens(card)?;
             for question in card.questions() {
-                let prompt = self.encode_prompt(&self.question(question), "")?;
-                all.examples.extend(example(&prompt, &answer, prefix));
+                all.examples.extend(self.card_example(question, &answer, prefix)?);
             }
             all.wordings.push(all.examples.len() - before);
         }
         Ok(all)
+    }
+
+    /// A card's answer and the end of the turn.
+    pub(super) fn answer_tokens(&self, card: &Card) -> Result<Vec<u32>, EngineError> {
+        let mut answer = self.encode_literal(card.answer.trim())?;
+        answer.push(self.model.tokenizer.end_of_turn());
+        Ok(answer)
+    }
+
+    /// The example of one wording; `None` as [`example`].
+    pub(super) fn card_example(
+        &self,
+        question: &str,
+        answer: &[u32],
+        prefix: &[u32],
+    ) -> Result<Option<Example>, EngineError> {
+        let prompt = self.encode_prompt(&self.question(question), "")?;
+        Ok(example(&prompt, answer, prefix))
     }
 
     /// Puts the hidden states of `examples` into the store, computing those that are not there yet.

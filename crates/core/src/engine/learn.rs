@@ -1,5 +1,7 @@
 //! The write operator T (METHOD §3): mini-batches of cards, replayed cards and anchor prompts; steps on B; guards.
 
+use std::borrow::Cow;
+
 use tmem_gpu::{Buffer, Gpu};
 
 use super::anchors::Anchors;
@@ -76,7 +78,9 @@ impl Engine {
     ) -> Result<WriteReport, EngineError> {
         let prefix = self.prompt_prefix()?;
         let mut fresh = self.card_examples(cards, &prefix)?;
-        let mut old = self.card_examples(replay, &prefix)?;
+        // What no batch has room for need not be at hand.
+        let replayed = replayed(&self.settings.fast, &fresh, replay, self.stream(5));
+        let mut old = self.card_examples(&replayed, &prefix)?;
         let mut unknown = CardExamples::default();
         if self.settings.fast.unknown_cards > 0 {
             let pool = unknown_cards(self.cards.iter().chain(cards).chain(replay));
@@ -109,6 +113,11 @@ impl Engine {
         }
         self.rebuild_gate().await?;
         self.report(outcome, steps, fresh.examples.len() + old.examples.len(), hits).await
+    }
+
+    /// Seed of random stream number `n` of the next write.
+    fn stream(&self, n: u64) -> u64 {
+        self.settings.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(self.delta.version * 8 + n)
     }
 
     async fn report(
@@ -180,7 +189,7 @@ impl Engine {
         abort: &Abort,
     ) -> Result<(WriteOutcome, Vec<StepReport>, usize), EngineError> {
         let settings = self.settings.fast.clone();
-        let mut order = Order::new(material, self.settings.seed, self.delta.version);
+        let mut order = Order::new(material, |n| self.stream(n));
         let per_pass = order.fresh.examples().div_ceil(order.fresh_pairs(&settings));
         let total = if settings.steps > 0 { settings.steps } else { settings.epochs * per_pass };
         trainer.optimizer.begin(&self.gpu);
@@ -269,8 +278,7 @@ impl Engine {
 }
 
 impl Order {
-    fn new(material: &Material<'_>, seed: u64, version: u64) -> Self {
-        let stream = |n: u64| seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(version * 8 + n);
+    fn new(material: &Material<'_>, stream: impl Fn(u64) -> u64) -> Self {
         Self {
             fresh: Deck::new(&material.fresh.wordings, stream(0)),
             old: Deck::new(&material.old.wordings, stream(1)),
@@ -282,18 +290,39 @@ impl Order {
 
     /// Replayed pairs of one batch.
     fn old_pairs(&self, settings: &FastSettings) -> usize {
-        if self.old.examples() == 0 || settings.replay <= 0.0 {
-            return 0;
-        }
-        let share = settings.replay / (1.0 + settings.replay);
-        let most = ((settings.batch as f32 * share).round() as usize).clamp(1, settings.batch.max(2) - 1);
-        self.old.batch(most)
+        if self.old.examples() == 0 { 0 } else { self.old.batch(most_old_pairs(settings)) }
     }
 
     /// Fresh pairs of one batch.
     fn fresh_pairs(&self, settings: &FastSettings) -> usize {
         self.fresh.batch(settings.batch.saturating_sub(self.old_pairs(settings)).max(1))
     }
+}
+
+/// Most replayed pairs of one batch.
+fn most_old_pairs(settings: &FastSettings) -> usize {
+    if settings.replay <= 0.0 {
+        return 0;
+    }
+    let share = settings.replay / (1.0 + settings.replay);
+    ((settings.batch as f32 * share).round() as usize).clamp(1, settings.batch.max(2) - 1)
+}
+
+/// The earlier cards that a write can replay at all: all of them, or a seeded choice of as many as it has room for. What
+/// a write costs does not grow with what was ever learned.
+fn replayed<'a>(settings: &FastSettings, fresh: &CardExamples, earlier: &'a [Card], seed: u64) -> Cow<'a, [Card]> {
+    let old = most_old_pairs(settings);
+    let fresh = Deck::new(&fresh.wordings, 0);
+    let passes = fresh.examples().div_ceil(fresh.batch(settings.batch.saturating_sub(old).max(1)).max(1));
+    let steps = if settings.steps > 0 { settings.steps } else { settings.epochs * passes };
+    let room = steps * old;
+    if earlier.len() <= room {
+        return Cow::Borrowed(earlier);
+    }
+    let mut order = Shuffled::new(earlier.len(), seed);
+    let mut chosen: Vec<usize> = (0..room).filter_map(|_| order.next()).collect();
+    chosen.sort_unstable();
+    chosen.into_iter().map(|at| earlier[at].clone()).collect()
 }
 
 /// Draws pairs, replayed pairs and anchors, and packs them.

@@ -1,5 +1,7 @@
 //! The state of the fast weights: B, its hash and its size; the gate that goes with it.
 
+use std::collections::HashMap;
+
 use sha2::{Digest, Sha256};
 
 use super::{Engine, EngineError};
@@ -26,6 +28,9 @@ pub struct SiteInfo {
     /// A Aᵀ, [rank, rank]; with BᵀB it gives ‖B A‖_F.
     pub(super) gram_a: Vec<f32>,
 }
+
+/// Cards whose questions are computed for the gate in one piece.
+const QUESTIONS_AT_ONCE: usize = 32;
 
 impl Engine {
     /// ‖ΔW‖_F / ‖W‖_F per site from BᵀB per site: ‖B A‖² = Σ_ij (BᵀB)_ij (A Aᵀ)_ij.
@@ -124,10 +129,14 @@ impl Engine {
 
     /// Adds cards to those that Δ knows, by id.
     pub(super) fn remember(&mut self, cards: &[Card], replay: &[Card]) {
+        let mut places: HashMap<u64, usize> = self.cards.iter().enumerate().map(|(at, card)| (card.id, at)).collect();
         for card in replay.iter().chain(cards) {
-            match self.cards.iter_mut().find(|known| known.id == card.id) {
-                Some(known) => known.clone_from(card),
-                None => self.cards.push(card.clone()),
+            match places.get(&card.id) {
+                Some(&at) => self.cards[at].clone_from(card),
+                None => {
+                    places.insert(card.id, self.cards.len());
+                    self.cards.push(card.clone());
+                }
             }
         }
     }
@@ -138,31 +147,54 @@ impl Engine {
         self.settings.fast.gate && self.runner.first_layer > 0
     }
 
-    /// The gate for the cards that Δ knows.
+    /// The gate for the cards that Δ knows. What it had of them stays; only new questions are computed.
     pub(super) async fn rebuild_gate(&mut self) -> Result<(), EngineError> {
         if !self.has_gate() || self.cards.is_empty() {
             self.gate = Gate::default();
             return Ok(());
         }
         let prefix = self.prompt_prefix()?;
-        let neutral = self.neutral_states(&prefix).await?;
-        let cards = std::mem::take(&mut self.cards);
-        let questions = self.question_states(&cards, &prefix).await;
-        self.cards = cards;
-        self.gate = Gate::new(&neutral, questions?, self.settings.fast.gate_pass);
+        if !self.gate.is_around(&prefix) {
+            let neutral = self.neutral_states(&prefix).await?;
+            self.gate = Gate::around(&prefix, &neutral);
+        }
+        let known = self.gate.known();
+        let is_new = |card: &&Card| card.questions().any(|question| !known.contains(question));
+        let new: Vec<Card> = self.cards.iter().filter(is_new).cloned().collect();
+        let states = self.question_states(&new, &prefix).await?;
+        self.gate.set_questions(&questions_of(&self.cards), &states, self.settings.fast.gate_pass);
         Ok(())
     }
 
+    /// The hidden state of every question of `cards`, by its text.
     pub(super) async fn question_states(
         &mut self,
         cards: &[Card],
         prefix: &[u32],
-    ) -> Result<Vec<(u64, Vec<f32>)>, EngineError> {
-        let mut examples = self.card_examples(cards, prefix)?;
-        let ids: Vec<u64> = cards.iter().flat_map(|card| card.questions().map(|_| card.id)).collect();
-        let states = self.last_states(prefix, &mut examples.examples).await?;
-        Ok(ids.into_iter().zip(states).collect())
+    ) -> Result<HashMap<String, Vec<f32>>, EngineError> {
+        let mut all = HashMap::new();
+        // By pieces, so that the store of hidden states need not hold all at once.
+        for cards in cards.chunks(QUESTIONS_AT_ONCE) {
+            let (mut texts, mut examples) = (Vec::new(), Vec::new());
+            for card in cards {
+                let answer = self.answer_tokens(card)?;
+                for question in card.questions() {
+                    if let Some(example) = self.card_example(question, &answer, prefix)? {
+                        texts.push(question.to_owned());
+                        examples.push(example);
+                    }
+                }
+            }
+            let states = self.last_states(prefix, &mut examples).await?;
+            all.extend(texts.into_iter().zip(states));
+        }
+        Ok(all)
     }
+}
+
+/// Every wording of every card, with the card's id.
+pub(super) fn questions_of(cards: &[Card]) -> Vec<(u64, &str)> {
+    cards.iter().flat_map(|card| card.questions().map(|question| (card.id, question))).collect()
 }
 
 /// A buffer's worth of B, named.

@@ -74,6 +74,7 @@ impl Adapter {
                 ops::LoraUp {
                     rows: batch.rows,
                     sequences: batch.sequences,
+                    count: batch.count,
                     u: low_rank,
                     b: &self.b,
                     y,

@@ -224,6 +224,7 @@ impl<'a> OnDevice<'a> {
         let args = LoraUp {
             rows: &self.rows,
             sequences: &self.sequences,
+            count: &self.count,
             u,
             u_stride: site.u_stride,
             u_offset: site.u_offset,

@@ -1,10 +1,11 @@
 //! Low-rank adapters (Hu et al., LoRA, arXiv 2106.09685): y += gate · B (A x), A shared, B per slot.
 
 use super::matmul::{self, Matmul, MatmulVariant};
-use super::require;
-use crate::{Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, Weight, WeightFormat, shader};
+use super::{SUBGROUP, require};
+use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, Weight, WeightFormat, shader};
 
-pub(super) const SHADER: Shader = shader!("lora_up", include "rows");
+pub(super) const SHADERS: [Shader; 2] =
+    [shader!("lora_up", include "rows"), shader!("lora_up_subgroup", include "rows", include "subgroup")];
 
 /// Arguments of [`lora_down`].
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +55,8 @@ pub struct LoraUp<'a> {
     pub rows: &'a Buffer,
     /// The batch's [`Sequence`](crate::Sequence)s, for their gates.
     pub sequences: &'a Buffer,
+    /// Uniform, the number of rows in its first word.
+    pub count: &'a Buffer,
     /// What [`lora_down`] gave, [rows, `u_stride`].
     pub u: &'a Buffer,
     /// Elements from one row of `u` to the next.
@@ -109,77 +112,90 @@ pub fn lora_up(gpu: &Gpu, args: LoraUp<'_>) -> Result<Dispatch> {
         ("Y_STRIDE", args.y_stride as f64),
         ("Y_OFFSET", args.y_offset as f64),
     ];
-    let kernel = gpu.kernel(&SHADER, "lora_up", &constants)?;
-    let grid = Grid::over_rows(args.outputs.div_ceil(64) as u32, 1);
-    gpu.bind(&kernel, grid, &[(0, args.rows), (1, args.sequences), (2, args.u), (3, args.b), (4, args.y)])
+    let buffers = [(0, args.rows), (1, args.sequences), (2, args.u), (3, args.b), (4, args.y), (5, args.count)];
+    let by_fours = [args.outputs, args.y_stride, args.y_offset].iter().all(|size| size.is_multiple_of(4));
+    if gpu.kind() == AdapterKind::Cpu && gpu.has_subgroups_of(SUBGROUP) && by_fours {
+        let kernel = gpu.kernel(&SHADERS[1], "tile_per_subgroup", &constants)?;
+        let grid = Grid::over_rows((args.outputs / 4).div_ceil(SUBGROUP as usize) as u32, SUBGROUP);
+        return gpu.bind(&kernel, grid, &buffers);
+    }
+    let kernel = gpu.kernel(&SHADERS[0], "output_per_invocation", &constants)?;
+    gpu.bind(&kernel, Grid::over_rows(args.outputs.div_ceil(64) as u32, 1), &buffers[..5])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Rng, assert_close, on_every_kind};
+    use crate::testing::{Rng, TestGpu, assert_close, on_every_kind};
     use crate::twins;
     use crate::{Row, Sequence};
 
     #[test]
     fn every_row_gets_its_own_adapter() {
         on_every_kind(|gpu| {
-            // Two sites (gate, up) of rank 3 on one input; the second one's B is applied, to a part of y.
-            let (rank, inputs, outputs, a_offset, b_offset, slot_stride) = (3, 37, 70, 11, 5, 5 + 210 + 2);
-            let (stack, y_stride, y_offset, u_offset) = (2 * rank, 75, 4, rank);
-            let mut rng = Rng::new(9);
-            let rows: Vec<Row> = [0u32, 2, 1, 0, 2, 1, 2, 2, 1]
-                .iter()
-                .enumerate()
-                .map(|(i, &slot)| Row { slot, sequence: i as u32 % 2, ..Row::default() })
-                .collect();
-            let sequences = [Sequence { gate: 0.25, ..Sequence::new(0) }, Sequence::new(0)];
-            let (x, a) = (rng.normal(rows.len() * inputs), rng.normal(a_offset + stack * inputs));
-            let (b, before) = (rng.normal(2 * slot_stride), rng.normal(rows.len() * y_stride));
-            let (u, y) = (gpu.poisoned("u", rows.len() * stack), gpu.upload(&before));
-            let down = lora_down(
-                gpu,
-                LoraDown {
-                    x: &gpu.upload(&x),
-                    a: &gpu.upload(&a),
-                    a_offset,
-                    stack,
-                    inputs,
-                    u: &u,
-                    count: &gpu.count(rows.len()),
-                    max_rows: rows.len(),
-                },
-            )
-            .unwrap();
-            let got_u = gpu.run(&down, rows.len(), &u);
-            let want_u = twins::matmul(&x, &a[a_offset..], inputs);
-            assert_close(&got_u, &want_u, 3e-6);
-
-            let up = lora_up(
-                gpu,
-                LoraUp {
-                    rows: &gpu.upload(&rows),
-                    sequences: &gpu.upload(&sequences),
-                    u: &u,
-                    u_stride: stack,
-                    u_offset,
-                    b: &gpu.upload(&b),
-                    b_offset,
-                    slot_stride,
-                    rank,
-                    outputs,
-                    y: &y,
-                    y_stride,
-                    y_offset,
-                },
-            )
-            .unwrap();
-            let got = gpu.run(&up, rows.len(), &y);
-            let site =
-                twins::LoraUp { u_stride: stack, u_offset, b_offset, slot_stride, rank, outputs, y_stride, y_offset };
-            let mut want = twins::double(&before);
-            site.apply(&mut want, &want_u, &b, &rows, &sequences);
-            assert_close(&got, &want, 3e-6);
+            // Rows of all slots mixed, of one slot, and of none in the end; outputs that are and are not read by fours.
+            check_own_adapters(gpu, &[0u32, 2, 1, 0, 2, 1, 2, 2, 1], 70, 75);
+            check_own_adapters(gpu, &[0u32, 2, 1, 0, 2, 1, 2, 2, 1], 72, 80);
+            check_own_adapters(gpu, &[2; 19], 68, 76);
+            check_own_adapters(gpu, &[1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0], 4, 8);
         });
+    }
+
+    fn check_own_adapters(gpu: &TestGpu, slots: &[u32], outputs: usize, y_stride: usize) {
+        // Two sites (gate, up) of rank 3 on one input; the second one's B is applied, to a part of y.
+        let (rank, inputs, a_offset, b_offset) = (3, 37, 11, 5);
+        let slot_stride = b_offset + outputs * rank + 2;
+        let (stack, y_offset, u_offset) = (2 * rank, 4, rank);
+        let mut rng = Rng::new(9);
+        let rows: Vec<Row> =
+            slots.iter().enumerate().map(|(i, &slot)| Row { slot, sequence: i as u32 % 2, ..Row::default() }).collect();
+        let sequences = [Sequence { gate: 0.25, ..Sequence::new(0) }, Sequence::new(0)];
+        let (x, a) = (rng.normal(rows.len() * inputs), rng.normal(a_offset + stack * inputs));
+        let (b, before) = (rng.normal(2 * slot_stride), rng.normal(rows.len() * y_stride));
+        let (u, y) = (gpu.poisoned("u", rows.len() * stack), gpu.upload(&before));
+        let down = lora_down(
+            gpu,
+            LoraDown {
+                x: &gpu.upload(&x),
+                a: &gpu.upload(&a),
+                a_offset,
+                stack,
+                inputs,
+                u: &u,
+                count: &gpu.count(rows.len()),
+                max_rows: rows.len(),
+            },
+        )
+        .unwrap();
+        let got_u = gpu.run(&down, rows.len(), &u);
+        let want_u = twins::matmul(&x, &a[a_offset..], inputs);
+        assert_close(&got_u, &want_u, 3e-6);
+
+        let up = lora_up(
+            gpu,
+            LoraUp {
+                rows: &gpu.upload(&rows),
+                sequences: &gpu.upload(&sequences),
+                count: &gpu.count(rows.len()),
+                u: &u,
+                u_stride: stack,
+                u_offset,
+                b: &gpu.upload(&b),
+                b_offset,
+                slot_stride,
+                rank,
+                outputs,
+                y: &y,
+                y_stride,
+                y_offset,
+            },
+        )
+        .unwrap();
+        let got = gpu.run(&up, rows.len(), &y);
+        let site =
+            twins::LoraUp { u_stride: stack, u_offset, b_offset, slot_stride, rank, outputs, y_stride, y_offset };
+        let mut want = twins::double(&before);
+        site.apply(&mut want, &want_u, &b, &rows, &sequences);
+        assert_close(&got, &want, 3e-6);
     }
 }

@@ -218,6 +218,7 @@ fn lora_up(gpu: &Gpu) -> Result<Case> {
     let args = ops::LoraUp {
         rows: &gpu.storage_from("rows", &rows)?,
         sequences: &gpu.storage_from("sequences", &SEQUENCES)?,
+        count: &count(gpu, rows.len(), 0)?,
         u: &gpu.storage_from("u", &u)?,
         u_stride: site.u_stride,
         u_offset: site.u_offset,

@@ -3,6 +3,7 @@
 mod matmul;
 mod measure;
 mod roofline;
+mod stream;
 mod work;
 
 use anyhow::Result;
@@ -52,6 +53,9 @@ struct Report {
 pub(crate) async fn run(common: &Common, arguments: &BenchArguments) -> Result<()> {
     let mut session = Session::open(common, Unless::None).await?;
     let gpu = session.agent.policy().gpu().clone();
+    if let Some(tokens) = arguments.stream {
+        return stream::run(&mut session, tokens, arguments.json).await;
+    }
     let repetitions = if arguments.quick { 1 } else { 3 };
     eprintln!("measuring the matrix product");
     let before = matmul::best_rate(&gpu, 2 * repetitions).await?;

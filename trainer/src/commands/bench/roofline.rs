@@ -390,6 +390,7 @@ impl<'a> Bench<'a> {
         let up = LoraUp {
             rows: &list,
             sequences: &starts,
+            count: &count,
             u: &u,
             u_stride: stack,
             u_offset: 0,
