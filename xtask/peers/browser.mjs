@@ -1,9 +1,10 @@
 // A peer in headless Chromium: serves its page, waits for the page's result, prints it as one JSON object.
 //
 //   node browser.mjs --modules FOLDER --page wllama.html --model FILE.gguf --chromium PATH --backend wasm|webgpu
-//                    --threads N --prompt N --generate N --timeout SECONDS
+//                    --threads N --prompt N --generate N --timeout SECONDS [--models FOLDER]
 //
-// FOLDER is the node_modules that install.sh made. Everything but the result goes to stderr.
+// --modules is the node_modules that install.sh made, --models a folder with models of other formats than GGUF.
+// Everything but the result goes to stderr.
 
 import { createReadStream, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { createServer } from "node:http";
@@ -17,6 +18,7 @@ const { values: options } = parseArgs({
     modules: { type: "string" },
     page: { type: "string" },
     model: { type: "string" },
+    models: { type: "string", default: "" },
     chromium: { type: "string" },
     backend: { type: "string", default: "wasm" },
     threads: { type: "string" },
@@ -39,7 +41,9 @@ const types = {
 function fileOf(path) {
   if (path === "/model.gguf") return options.model;
   const inside = normalize(decodeURIComponent(path));
-  return inside.startsWith("/modules/") ? join(options.modules, inside.slice("/modules/".length)) : join(here, inside);
+  const folders = { "/modules/": options.modules, "/models/": options.models };
+  const prefix = Object.keys(folders).find((prefix) => inside.startsWith(prefix));
+  return prefix ? join(folders[prefix], inside.slice(prefix.length)) : join(here, inside);
 }
 
 // WASM threads need a shared memory, and that needs the page to be isolated from other origins.
@@ -49,7 +53,12 @@ const server = createServer((request, response) => {
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Resource-Policy": "same-origin",
   };
-  const file = fileOf(new URL(request.url, "http://localhost").pathname);
+  const path = new URL(request.url, "http://localhost").pathname;
+  if (path === "/favicon.ico") {
+    response.writeHead(204, headers).end();
+    return;
+  }
+  const file = fileOf(path);
   const found = statSync(file, { throwIfNoEntry: false });
   if (!found?.isFile()) {
     response.writeHead(404, headers).end();

@@ -2,11 +2,12 @@
 # Puts the engines that `cargo xtask bench --peers` runs beside ours into a cache folder. Nothing of them enters the
 # project. Delete the folder to be rid of them.
 #
-#   bash xtask/peers/install.sh [llama.cpp] [wllama] [pytorch]      (all of them where none is named)
+#   bash xtask/peers/install.sh [llama.cpp] [wllama] [transformers.js] [pytorch]      (all of them where none is named)
 #
-# The folder is $TMEM_PEERS, or ~/.cache/tmem-peers. llama.cpp and wllama need Node.js 20 or later with npm and take
-# 0.3 GB; PyTorch needs Python 3.10 or later with venv, downloads 2.5 GB (the wheel brings CUDA along, which is not
-# used) and takes 5.5 GB.
+# The folder is $TMEM_PEERS, or ~/.cache/tmem-peers. What runs in Node.js or in the browser needs Node.js 20 or later
+# with npm; llama.cpp and wllama take 0.2 GB. PyTorch needs Python 3.10 or later with venv, downloads 2.5 GB (the wheel
+# brings CUDA along, which is not used) and takes 5.5 GB. transformers.js needs PyTorch to build its model, and takes
+# 0.9 GB more.
 set -euo pipefail
 
 folder="${TMEM_PEERS:-$HOME/.cache/tmem-peers}"
@@ -16,6 +17,13 @@ puppeteer=24.43.1
 torch=2.15.0
 transformers=5.24.0
 peft=0.21.2
+transformers_js=4.3.2
+onnxruntime_genai=0.18.0
+onnxruntime=1.32.0
+onnx=1.23.2
+onnx_ir=1.1.0
+
+scripts="$(cd "$(dirname "$0")" && pwd)"
 
 need() {
   command -v "$1" >/dev/null || { echo "error: $2 needs $1; install it and run this again" >&2; exit 1; }
@@ -55,13 +63,25 @@ install_pytorch() {
     "torch==$torch" "transformers==$transformers" "peft==$peft"
 }
 
-[ $# -gt 0 ] || set -- llama.cpp wllama pytorch
+# Its weights in ONNX lie on model hubs only, so a model of the same shapes is built here around random weights.
+install_transformers_js() {
+  need npm transformers.js
+  npm_install "@huggingface/transformers@$transformers_js" "puppeteer-core@$puppeteer"
+  [ -f "$folder/onnx/smollm2/config.json" ] && return
+  install_pytorch
+  "$folder/python/bin/python" -m pip install --disable-pip-version-check --no-cache-dir \
+    "onnxruntime-genai==$onnxruntime_genai" "onnxruntime==$onnxruntime" "onnx==$onnx" "onnx-ir==$onnx_ir"
+  "$folder/python/bin/python" "$scripts/build_smollm2_onnx.py" "$folder/onnx/smollm2"
+}
+
+[ $# -gt 0 ] || set -- llama.cpp wllama transformers.js pytorch
 for part in "$@"; do
   case "$part" in
     llama.cpp) install_llama_cpp ;;
     wllama) install_wllama ;;
+    transformers.js) install_transformers_js ;;
     pytorch) install_pytorch ;;
-    *) echo "error: there is no peer $part; there are llama.cpp, wllama and pytorch" >&2; exit 1 ;;
+    *) echo "error: there is no peer $part; there are llama.cpp, wllama, transformers.js and pytorch" >&2; exit 1 ;;
   esac
 done
 echo "installed in $folder: $*"

@@ -205,7 +205,7 @@ impl Run {
             Ok(report)
         };
         let figures = match peer {
-            Peer::Wllama | Peer::WllamaWebgpu => return Ok(None),
+            Peer::Wllama | Peer::WllamaWebgpu | Peer::TransformersJs => return Ok(None),
             Peer::LlamaVulkan | Peer::LlamaCpu => {
                 let prefill = bench("prefill")?;
                 let decode = bench("decode")?;

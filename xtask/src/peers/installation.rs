@@ -1,7 +1,7 @@
 //! Where the peers lie, which of them are installed, and how each is started.
 
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -30,6 +30,8 @@ pub enum Peer {
     Wllama,
     /// wllama in headless Chromium, on its WebGPU; must be named, a software adapter may take hours
     WllamaWebgpu,
+    /// transformers.js in headless Chromium, in WebAssembly, on random weights in ONNX
+    TransformersJs,
     /// A training step with PyTorch and peft on the CPU
     Pytorch,
 }
@@ -53,7 +55,8 @@ impl Sizes {
 
 impl Peer {
     /// All that are measured where none is named.
-    pub(super) const DEFAULT: [Self; 4] = [Self::LlamaVulkan, Self::LlamaCpu, Self::Wllama, Self::Pytorch];
+    pub(super) const DEFAULT: [Self; 5] =
+        [Self::LlamaVulkan, Self::LlamaCpu, Self::Wllama, Self::TransformersJs, Self::Pytorch];
 
     /// As it stands in a table.
     pub(super) fn title(self) -> &'static str {
@@ -62,6 +65,7 @@ impl Peer {
             Self::LlamaCpu => "llama.cpp, CPU",
             Self::Wllama => "wllama, WASM",
             Self::WllamaWebgpu => "wllama, WebGPU",
+            Self::TransformersJs => "transformers.js, WASM, random weights",
             Self::Pytorch => "PyTorch + peft, CPU",
         }
     }
@@ -71,8 +75,17 @@ impl Peer {
         match self {
             Self::LlamaVulkan => Device::Vulkan,
             Self::LlamaCpu | Self::Pytorch => Device::Cpu,
-            Self::Wllama => Device::Wasm,
+            Self::Wllama | Self::TransformersJs => Device::Wasm,
             Self::WllamaWebgpu => Device::WebGpu,
+        }
+    }
+
+    /// Its page, where it runs in the browser.
+    pub(super) fn page(self) -> Option<&'static str> {
+        match self {
+            Self::Wllama | Self::WllamaWebgpu => Some("wllama.html"),
+            Self::TransformersJs => Some("transformers_js.html"),
+            Self::LlamaVulkan | Self::LlamaCpu | Self::Pytorch => None,
         }
     }
 
@@ -130,16 +143,23 @@ impl Installation {
         let install = |part: &str| Some(format!("not installed; run: bash xtask/peers/install.sh {part}"));
         let no_node =
             || Some("needs Node.js 20 or later; install it, then run: bash xtask/peers/install.sh".to_owned());
+        let browser_part = if peer == Peer::TransformersJs { "transformers.js" } else { "wllama" };
         match peer {
             Peer::Pytorch if !self.python().is_file() => install("pytorch"),
             Peer::Pytorch => None,
             _ if self.node.is_none() => no_node(),
             Peer::LlamaVulkan | Peer::LlamaCpu if !self.has_module("node-llama-cpp") => install("llama.cpp"),
+            Peer::LlamaVulkan if !self.has_vulkan_build() => {
+                Some("there is no Vulkan build of node-llama-cpp for this machine".to_owned())
+            }
             Peer::LlamaVulkan | Peer::LlamaCpu => None,
-            Peer::Wllama | Peer::WllamaWebgpu => {
-                if !self.has_module("@wllama/wllama") || !self.has_module("puppeteer-core") {
-                    return install("wllama");
-                }
+            _ if !self.has_module("puppeteer-core") => install(browser_part),
+            Peer::Wllama | Peer::WllamaWebgpu if !self.has_module("@wllama/wllama") => install(browser_part),
+            Peer::TransformersJs if !self.models().join("smollm2").join("config.json").is_file() => {
+                install(browser_part)
+            }
+            Peer::TransformersJs if !self.has_module("@huggingface/transformers") => install(browser_part),
+            Peer::Wllama | Peer::WllamaWebgpu | Peer::TransformersJs => {
                 let no_browser = || format!("needs Chromium; install it or name it in {}", browser::VARIABLE);
                 self.chromium.is_none().then(no_browser)
             }
@@ -159,10 +179,12 @@ impl Installation {
             return command;
         }
         let mut command = Command::new(self.node.as_deref().unwrap_or(Path::new("node")));
-        let in_browser = matches!(peer, Peer::Wllama | Peer::WllamaWebgpu);
-        command.arg(scripts.join(if in_browser { "browser.mjs" } else { "llama_cpp.mjs" }));
-        if let (true, Some(chromium)) = (in_browser, &self.chromium) {
-            command.args(["--page", "wllama.html", "--chromium"]).arg(chromium);
+        if let Some(page) = peer.page() {
+            command.arg(scripts.join("browser.mjs")).args(["--page", page]);
+            command.arg("--chromium").arg(self.chromium.as_deref().unwrap_or(Path::new("chromium")));
+            command.arg("--models").arg(self.models());
+        } else {
+            command.arg(scripts.join("llama_cpp.mjs"));
         }
         let backend = match peer.device() {
             Device::Cpu => "cpu",
@@ -182,6 +204,17 @@ impl Installation {
 
     fn modules(&self) -> PathBuf {
         self.folder.join("node").join("node_modules")
+    }
+
+    /// Whether the prebuilt llama.cpp for Vulkan was installed; it exists for some machines only.
+    fn has_vulkan_build(&self) -> bool {
+        let builds = fs::read_dir(self.modules().join("@node-llama-cpp")).into_iter().flatten().flatten();
+        builds.map(|build| build.file_name()).any(|name| name.to_string_lossy().ends_with("-vulkan"))
+    }
+
+    /// Models of other formats than GGUF.
+    fn models(&self) -> PathBuf {
+        self.folder.join("onnx")
     }
 
     fn has_module(&self, name: &str) -> bool {
@@ -205,7 +238,13 @@ mod tests {
     fn what_is_not_installed_says_how_to_install_it() {
         let folder = tempfile::tempdir().unwrap();
         let installation = installation(folder.path());
-        for (peer, part) in [(Peer::LlamaCpu, "llama.cpp"), (Peer::Wllama, "wllama"), (Peer::Pytorch, "pytorch")] {
+        let parts = [
+            (Peer::LlamaCpu, "llama.cpp"),
+            (Peer::Wllama, "wllama"),
+            (Peer::TransformersJs, "transformers.js"),
+            (Peer::Pytorch, "pytorch"),
+        ];
+        for (peer, part) in parts {
             let missing = installation.missing(peer).unwrap();
             assert!(missing.ends_with(&format!("install.sh {part}")), "{missing}");
         }
@@ -217,8 +256,11 @@ mod tests {
     fn what_is_installed_is_not_missing() {
         let folder = tempfile::tempdir().unwrap();
         let package = folder.path().join("node/node_modules/node-llama-cpp");
-        std::fs::create_dir_all(&package).unwrap();
-        std::fs::write(package.join("package.json"), "{}").unwrap();
+        fs::create_dir_all(&package).unwrap();
+        fs::write(package.join("package.json"), "{}").unwrap();
+        assert_eq!(installation(folder.path()).missing(Peer::LlamaCpu), None);
+        assert!(installation(folder.path()).missing(Peer::LlamaVulkan).unwrap().contains("no Vulkan build"));
+        fs::create_dir_all(folder.path().join("node/node_modules/@node-llama-cpp/linux-x64-vulkan")).unwrap();
         assert_eq!(installation(folder.path()).missing(Peer::LlamaVulkan), None);
         assert!(installation(folder.path()).missing(Peer::Wllama).is_some());
     }

@@ -43,7 +43,7 @@ impl Row {
 
 /// A Markdown table whose columns are also aligned as plain text.
 pub(super) fn render(rows: &[Row]) -> String {
-    let head = ["", "ours", "peer", "our speed is that of the peer"].map(str::to_owned);
+    let head = ["", "ours", "peer", "speed, ours ÷ peer"].map(str::to_owned);
     let lines: Vec<[String; 4]> = std::iter::once(head).chain(rows.iter().map(Row::cells)).collect();
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
     let widths = [0, 1, 2, 3].map(width);
@@ -95,7 +95,7 @@ mod tests {
             Row::new("training step: PyTorch + peft".to_owned(), Unit::Seconds, vec![3.8, 4.0], vec![2.03, 2.0]),
         ];
         let expected = "\
-|                                        | ours                    | peer                     | our speed is that of the peer |
+|                                        | ours                    | peer                     | speed, ours ÷ peer |
 |----------------------------------------|-------------------------|--------------------------|-------------------------------|
 | prefill, 512 tokens: llama.cpp, Vulkan | 141 tokens/s [139..142] | 13.4 tokens/s [13.1..13.6] | 10.5 × [10.5..10.6]           |
 | decode, 64 tokens: wllama, WASM        | not measured here       | 26.6 tokens/s [26.6..26.6] | -                             |
