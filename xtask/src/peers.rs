@@ -141,8 +141,10 @@ fn finish(outcome: &Outcome, options: &PeerOptions) -> Result<()> {
     if outcome.smoke {
         println!("\nA smoke run at the smallest sizes: the figures mean nothing.");
     }
-    println!("\n{}", table::render(&outcome.rows));
-    println!("Median [least..most] of {}; a ratio above 1 means that ours is faster.\n", outcome.repetitions);
+    if !outcome.rows.is_empty() {
+        println!("\n{}", table::render(&outcome.rows));
+        println!("Median [least..most] of {}; a ratio above 1 means that ours is faster.\n", outcome.repetitions);
+    }
     println!("machine: {}", outcome.machine);
     for (title, lines) in [("version", &outcome.versions), ("command", &outcome.commands)] {
         lines.iter().for_each(|line| println!("{title}: {line}"));
