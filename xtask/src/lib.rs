@@ -2,6 +2,8 @@
 //! same server that `cargo xtask demo` starts.
 
 pub mod browser;
+#[cfg(feature = "chores")]
+pub mod peers;
 pub mod server;
 pub mod shell;
 #[cfg(feature = "chores")]

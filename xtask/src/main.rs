@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use xtask::{
+    peers::{self, PeerOptions},
     server::{self, Server, ServerOptions},
     shell,
     suite::{self, SuiteOptions},
@@ -60,7 +61,11 @@ enum Task {
         dev: bool,
     },
     /// Measure speed (a release build of the trainer does it); further arguments are passed on
+    #[command(after_help = PeerOptions::help())]
     Bench {
+        /// Run other engines beside ours, pair by pair; its own options are below
+        #[arg(long)]
+        peers: bool,
         /// Arguments for `trainer bench`, such as --json
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
@@ -88,7 +93,8 @@ fn run(task: Task) -> Result<()> {
         }
         Task::Test { filter, quick } => suite::run(&SuiteOptions { filter, quick }),
         Task::Web { dev } => web::build(WebProfile::dev_if(dev)).map(|built| println!("{built}")),
-        Task::Bench { arguments } => {
+        Task::Bench { peers: true, arguments } => peers::run(&PeerOptions::parse_arguments(&arguments)),
+        Task::Bench { peers: false, arguments } => {
             let mut command = shell::cargo();
             command.args(["run", "--release", "--package", "trainer", "--", "bench"]).args(arguments);
             shell::run(&mut command)

@@ -41,6 +41,21 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Prints a command, runs it and returns its standard output, which nobody sees otherwise. Fails if it fails.
+pub fn output(command: &mut Command) -> Result<String> {
+    let line = line(command);
+    eprintln!("$ {line}");
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot start `{line}`"))?;
+    if !output.status.success() {
+        bail!("`{line}` failed: {}; what it said is above", output.status);
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// Prints a command and runs it, passing its output on while keeping it. Returns whether it succeeded and what it said
 /// on both streams.
 pub fn run_and_keep(command: &mut Command) -> Result<(bool, String)> {

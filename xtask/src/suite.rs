@@ -16,6 +16,8 @@ use crate::{
 };
 use tally::Tally;
 
+pub(crate) use prerequisites::environment;
+
 /// Tests whose names contain this drive Chromium.
 const BROWSER_TESTS: &str = "in_chromium";
 
@@ -39,7 +41,7 @@ pub fn run(options: &SuiteOptions) -> Result<()> {
     let browser = !options.quick;
     let lints = options.filter.is_none();
     prerequisites::ensure(browser)?;
-    let environment = prerequisites::environment()?;
+    let environment = environment()?;
 
     let mut suite = Suite::default();
     if lints {

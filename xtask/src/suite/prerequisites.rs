@@ -41,9 +41,9 @@ pub(super) fn ensure(with_browser: bool) -> Result<()> {
     Ok(())
 }
 
-/// What the test processes need in their environment: the software driver where there is no GPU (a loader that tries
+/// What processes that use a Vulkan adapter need in their environment: the software driver where there is no GPU (a loader that tries
 /// the drivers of absent GPUs first is slow and noisy), and a runtime folder.
-pub(super) fn environment() -> Result<Vec<(&'static str, OsString)>> {
+pub(crate) fn environment() -> Result<Vec<(&'static str, OsString)>> {
     let mut variables = Vec::new();
     if env::var_os("XDG_RUNTIME_DIR").is_none() {
         let folder = env::temp_dir().join("tmem-runtime");
