@@ -86,7 +86,8 @@ impl Engine {
             let pool = unknown_cards(self.cards.iter().chain(cards).chain(replay));
             // Each of them costs the frozen layers once; a few are as good as all.
             let mut order = Shuffled::new(pool.len(), self.settings.seed.wrapping_add(self.delta.version));
-            let wanted = (UNKNOWN_POOL * self.settings.fast.unknown_cards).min(pool.len());
+            let pairs = (fresh.examples.len() + old.examples.len()).min(self.settings.fast.batch);
+            let wanted = (UNKNOWN_POOL * unknown_pairs(&self.settings.fast, pairs)).min(pool.len());
             let chosen: Vec<Card> = (0..wanted).filter_map(|_| order.next()).map(|i| pool[i].clone()).collect();
             unknown = self.card_examples(&chosen, &prefix)?;
         }
@@ -299,6 +300,11 @@ impl Order {
     }
 }
 
+/// Questions about things never told beside `pairs` pairs of a batch: in proportion, so that few cards do not drown in them.
+fn unknown_pairs(settings: &FastSettings, pairs: usize) -> usize {
+    (pairs * settings.unknown_cards).div_ceil(settings.batch.max(1))
+}
+
 /// Most replayed pairs of one batch.
 fn most_old_pairs(settings: &FastSettings) -> usize {
     if settings.replay <= 0.0 {
@@ -322,7 +328,14 @@ fn replayed<'a>(settings: &FastSettings, fresh: &CardExamples, earlier: &'a [Car
     let mut order = Shuffled::new(earlier.len(), seed);
     let mut chosen: Vec<usize> = (0..room).filter_map(|_| order.next()).collect();
     chosen.sort_unstable();
-    chosen.into_iter().map(|at| earlier[at].clone()).collect()
+    // Each is drawn once, so one wording of it will do.
+    let once = |at: usize| {
+        let card = &earlier[at];
+        let wording = seed.wrapping_add(at as u64) % (1 + card.wordings.len() as u64);
+        let question = card.questions().nth(wording as usize).unwrap_or(&card.question).to_owned();
+        Card { question, wordings: Vec::new(), ..card.clone() }
+    };
+    chosen.into_iter().map(once).collect()
 }
 
 /// Draws pairs, replayed pairs and anchors, and packs them.
@@ -331,7 +344,7 @@ fn mini_batch(settings: &FastSettings, material: &Material<'_>, order: &mut Orde
     let (fresh, old) = (order.fresh_pairs(settings), order.old_pairs(settings));
     chosen.extend((0..fresh).filter_map(|_| order.fresh.next()).map(|i| &material.fresh.examples[i]));
     chosen.extend((0..old).filter_map(|_| order.old.next()).map(|i| &material.old.examples[i]));
-    let unknown = (0..settings.unknown_cards).filter_map(|_| order.unknown.next());
+    let unknown = (0..unknown_pairs(settings, chosen.len())).filter_map(|_| order.unknown.next());
     chosen.extend(unknown.map(|i| &material.unknown.examples[i]));
     let pairs = chosen.len();
     let mut base_rows = Vec::new();
