@@ -1,27 +1,10 @@
 // What an adapter adds, as in lora_up.wgsl, same shapes, for emulated adapters with subgroups of at least 8 invocations.
 // There a load costs as much as some ten multiplications: a subgroup takes 8 rows, each invocation reads u of one of them
 // and 4 neighbouring outputs' B, and all 8 share what they read. Where the rows of a tile have different slots, B is read
-// for each. N, Y_STRIDE and Y_OFFSET are multiples of 4. Needs include/rows and include/subgroup.
+// for each. N, Y_STRIDE and Y_OFFSET are multiples of 4. Needs include/rows, include/lora_output and include/subgroup.
 
-override N: u32;
-override RANK: u32;
-override U_STRIDE: u32;
-override U_OFFSET: u32;
-override B_OFFSET: u32;
-override SLOT_STRIDE: u32;
-override Y_STRIDE: u32;
-override Y_OFFSET: u32;
-
-@group(0) @binding(0) var<storage, read> rows: array<Row>;
-@group(0) @binding(1) var<storage, read> sequences: array<Sequence>;
-@group(0) @binding(2) var<storage, read> u: array<f32>;
-@group(0) @binding(3) var<storage, read> b: array<f32>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(5) var<uniform> count: vec4<u32>;
-
-fn b_start(slot: u32, n: u32) -> u32 {
-    return (slot - 1u) * SLOT_STRIDE + B_OFFSET + n * RANK;
-}
 
 // Column j of B for 4 neighbouring outputs.
 fn column(at: u32) -> vec4<f32> {

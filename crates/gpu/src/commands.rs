@@ -20,8 +20,8 @@ impl<'g> Commands<'g> {
 
     /// Records a dispatch over `rows` rows (ignored by kernels whose grid is flat). Zero rows record nothing.
     pub fn dispatch(&mut self, dispatch: &Dispatch, rows: u32) {
-        let [x, y, z] = dispatch.grid.workgroups(rows);
-        if x == 0 || y == 0 || z == 0 {
+        let workgroups = dispatch.grid.workgroups(rows);
+        if workgroups.contains(&0) {
             return;
         }
         let encoder = &mut self.encoder;
@@ -30,9 +30,7 @@ impl<'g> Commands<'g> {
                 .begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes: None })
                 .forget_lifetime()
         });
-        pass.set_pipeline(&dispatch.kernel.pipeline);
-        pass.set_bind_group(0, &dispatch.bind_group, &[]);
-        pass.dispatch_workgroups(x, y, z);
+        dispatch.record(pass, workgroups);
         self.dispatches += 1;
     }
 

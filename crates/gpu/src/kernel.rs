@@ -84,6 +84,13 @@ impl Dispatch {
         Self { kernel, bind_group, grid, _buffers: buffers }
     }
 
+    /// Records it for these numbers of workgroups.
+    pub(crate) fn record(&self, pass: &mut wgpu::ComputePass<'_>, [x, y, z]: [u32; 3]) {
+        pass.set_pipeline(&self.kernel.pipeline);
+        pass.set_bind_group(0, &self.bind_group, &[]);
+        pass.dispatch_workgroups(x, y, z);
+    }
+
     /// Name of the kernel, for profiles and errors.
     pub fn label(&self) -> &str {
         &self.kernel.label

@@ -33,10 +33,7 @@ impl Gpu {
                 }),
             });
             for (dispatch, rows) in std::iter::repeat_n(dispatches, times).flatten() {
-                let [x, y, z] = dispatch.grid.workgroups(*rows);
-                pass.set_pipeline(&dispatch.kernel.pipeline);
-                pass.set_bind_group(0, &dispatch.bind_group, &[]);
-                pass.dispatch_workgroups(x, y, z);
+                dispatch.record(&mut pass, dispatch.grid.workgroups(*rows));
             }
         }
         let Some(query_set) = stamps else {

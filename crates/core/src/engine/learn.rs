@@ -192,7 +192,7 @@ impl Engine {
         let settings = self.settings.fast.clone();
         let mut order = Order::new(material, |n| self.stream(n));
         let per_pass = order.fresh.examples().div_ceil(order.fresh_pairs(&settings));
-        let total = if settings.steps > 0 { settings.steps } else { settings.epochs * per_pass };
+        let total = most_steps(&settings, per_pass);
         trainer.optimizer.begin(&self.gpu);
         let mut reports: Vec<StepReport> = Vec::new();
         let mut hits = 0;
@@ -305,6 +305,11 @@ fn unknown_pairs(settings: &FastSettings, pairs: usize) -> usize {
     (pairs * settings.unknown_cards).div_ceil(settings.batch.max(1))
 }
 
+/// Most steps of a write, of which `per_pass` go once through the pairs.
+fn most_steps(settings: &FastSettings, per_pass: usize) -> usize {
+    if settings.steps > 0 { settings.steps } else { settings.epochs * per_pass }
+}
+
 /// Most replayed pairs of one batch.
 fn most_old_pairs(settings: &FastSettings) -> usize {
     if settings.replay <= 0.0 {
@@ -319,9 +324,8 @@ fn most_old_pairs(settings: &FastSettings) -> usize {
 fn replayed<'a>(settings: &FastSettings, fresh: &CardExamples, earlier: &'a [Card], seed: u64) -> Cow<'a, [Card]> {
     let old = most_old_pairs(settings);
     let fresh = Deck::new(&fresh.wordings, 0);
-    let passes = fresh.examples().div_ceil(fresh.batch(settings.batch.saturating_sub(old).max(1)).max(1));
-    let steps = if settings.steps > 0 { settings.steps } else { settings.epochs * passes };
-    let room = steps * old;
+    let per_pass = fresh.examples().div_ceil(fresh.batch(settings.batch.saturating_sub(old).max(1)).max(1));
+    let room = most_steps(settings, per_pass) * old;
     if earlier.len() <= room {
         return Cow::Borrowed(earlier);
     }

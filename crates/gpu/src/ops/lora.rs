@@ -4,8 +4,10 @@ use super::matmul::{self, Matmul, MatmulVariant};
 use super::{SUBGROUP, require};
 use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, Weight, WeightFormat, shader};
 
-pub(super) const SHADERS: [Shader; 2] =
-    [shader!("lora_up", include "rows"), shader!("lora_up_subgroup", include "rows", include "subgroup")];
+pub(super) const SHADERS: [Shader; 2] = [
+    shader!("lora_up", include "rows", include "lora_output"),
+    shader!("lora_up_subgroup", include "rows", include "lora_output", include "subgroup"),
+];
 
 /// Arguments of [`lora_down`].
 #[derive(Debug, Clone, Copy)]

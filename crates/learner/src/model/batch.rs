@@ -182,8 +182,7 @@ impl Batch {
                 let same = row.delta.is_none() || delta.is_none() || row.delta == delta;
                 row_tokens > 0 && same && row.used + length - sequence.in_common(row.first) <= capacity
             };
-            let index = open.iter().position(fits);
-            let index = index.unwrap_or_else(|| {
+            let index = open.iter().position(fits).unwrap_or_else(|| {
                 open.push(OpenRow { first: sequence, used: 0, segments: 0, delta: None });
                 open.len() - 1
             });
