@@ -160,7 +160,9 @@ pub(crate) fn passage_line(passage: &Passage) -> String {
 /// The gate's decision on one line.
 fn gate_line(gate: &GateReading) -> String {
     let nearest = gate.nearest_card.map_or_else(String::new, |id| format!(" to card {id}"));
-    format!("[gate: similarity {:.2}{nearest}, fast weights at {:.0} %]", gate.similarity, gate.scale * 100.0)
+    // Shut although something learned is near: it is nearer to what was never told.
+    let lead = gate.lead.filter(|_| gate.scale == 0.0).map_or_else(String::new, |lead| format!(", lead {lead:+.2}"));
+    format!("[gate: similarity {:.2}{nearest}{lead}, fast weights at {:.0} %]", gate.similarity, gate.scale * 100.0)
 }
 
 /// How a write went on one line.

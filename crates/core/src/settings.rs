@@ -184,6 +184,9 @@ pub struct FastSettings {
     /// Share of the neutral prompts that the gate may let through: its threshold is that quantile of their own
     /// nearness to the learned questions.
     pub gate_pass: f32,
+    /// How much nearer (by cosine) to a learned question than to any question about something never told a prompt must
+    /// be for the gate to let it through; −2 = not asked for.
+    pub gate_margin: f32,
 }
 
 impl Default for Settings {
@@ -311,6 +314,7 @@ impl Settings {
                 gradient_clip: 0.0,
                 gate: true,
                 gate_pass: 0.2,
+                gate_margin: 0.0,
             },
             sampling: Sampling::default(),
             seed: 0,

@@ -27,7 +27,16 @@ fn figures(answer: &Answer, twin: bool) -> String {
     match &answer.gate {
         Some(gate) if !twin => {
             let near = gate.nearest_card.map(|id| format!(", nearest card {id}")).unwrap_or_default();
-            parts.push(format!("gate {} (similarity {:.2}{near})", format::percent(gate.scale), gate.similarity));
+            let untold = if gate.scale == 0.0 && gate.lead.is_some_and(|lead| lead < 0.0) {
+                ", nearer to things never told"
+            } else {
+                ""
+            };
+            parts.push(format!(
+                "gate {} (similarity {:.2}{near}{untold})",
+                format::percent(gate.scale),
+                gate.similarity
+            ));
         }
         _ => {}
     }

@@ -8,7 +8,7 @@ use super::state::questions_of;
 use super::{Engine, EngineError};
 use crate::abort::Abort;
 use crate::card::Card;
-use crate::fast::{Gate, NEUTRAL_PROMPTS, Run, pack};
+use crate::fast::{Gate, Limits, NEUTRAL_PROMPTS, Run, pack};
 use crate::rollout::policy::{GenerateRequest, Sampling, Weights};
 
 /// Tokens of the frozen model's own answer along which an anchor prompt is compared.
@@ -93,8 +93,8 @@ impl Engine {
     pub(super) async fn near_anchors(&mut self, cards: &[Card], prefix: &[u32]) -> Result<Vec<usize>, EngineError> {
         let neutral = self.neutral_states(prefix).await?;
         let states = self.question_states(cards, prefix).await?;
-        let mut gate = Gate::around(prefix, &neutral);
-        gate.set_questions(&questions_of(cards), &states, 0.0);
+        let mut gate = Gate::around(prefix, &neutral, Vec::new());
+        gate.set_questions(&questions_of(cards), &states, Limits { pass: 0.0, margin: 0.0 });
         let mut near = gate.neutral_by_nearness();
         near.truncate(neutral.len().div_ceil(4));
         Ok(near)
@@ -102,16 +102,26 @@ impl Engine {
 
     /// Hidden states of the neutral prompts' last tokens, for the gate.
     pub(super) async fn neutral_states(&mut self, prefix: &[u32]) -> Result<Vec<Vec<f32>>, EngineError> {
-        let mut examples = Vec::new();
         match self.anchors.as_ref().filter(|a| a.prefix == prefix) {
             // What follows a prompt does not change the state of its last token.
-            Some(anchors) => examples.clone_from(&anchors.examples),
-            None => {
-                for text in NEUTRAL_PROMPTS {
-                    let prompt = self.encode_prompt(&self.question(text), "")?;
-                    examples.extend(example(&prompt, &[0], prefix));
-                }
+            Some(anchors) => {
+                let mut examples = anchors.examples.clone();
+                self.last_states(prefix, &mut examples).await
             }
+            None => self.prompt_states(NEUTRAL_PROMPTS, prefix).await,
+        }
+    }
+
+    /// Hidden states of the last tokens of prompts of one user turn each.
+    pub(super) async fn prompt_states<T: AsRef<str>>(
+        &mut self,
+        texts: &[T],
+        prefix: &[u32],
+    ) -> Result<Vec<Vec<f32>>, EngineError> {
+        let mut examples = Vec::new();
+        for text in texts {
+            let prompt = self.encode_prompt(&self.question(text.as_ref()), "")?;
+            examples.extend(example(&prompt, &[0], prefix));
         }
         self.last_states(prefix, &mut examples).await
     }

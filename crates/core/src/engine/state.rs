@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Engine, EngineError};
 use crate::card::Card;
-use crate::fast::{DeltaId, Gate, Projection, SiteNorm};
+use crate::fast::{DeltaId, Gate, Limits, Projection, SiteNorm, unknown_cards, unknown_questions};
 use crate::hash::hexadecimal;
 use crate::rollout::policy::Snapshot;
 
@@ -29,6 +29,8 @@ pub struct SiteInfo {
     pub(super) gram_a: Vec<f32>,
 }
 
+/// `fast.gate_margin` of a gate that does not ask for one: no two cosines are further apart.
+const GATE_MARGIN_OFF: f32 = -2.0;
 /// Cards whose questions are computed for the gate in one piece.
 const QUESTIONS_AT_ONCE: usize = 32;
 
@@ -154,16 +156,34 @@ impl Engine {
             return Ok(());
         }
         let prefix = self.prompt_prefix()?;
-        if !self.gate.is_around(&prefix) {
+        let asks_margin = self.settings.fast.gate_margin > GATE_MARGIN_OFF;
+        if !self.gate.is_around(&prefix) || (asks_margin && !self.gate.has_unknown()) {
             let neutral = self.neutral_states(&prefix).await?;
-            self.gate = Gate::around(&prefix, &neutral);
+            let unknown = self.unknown_states(&prefix).await?;
+            self.gate = Gate::around(&prefix, &neutral, unknown);
         }
         let known = self.gate.known();
         let is_new = |card: &&Card| card.questions().any(|question| !known.contains(question));
         let new: Vec<Card> = self.cards.iter().filter(is_new).cloned().collect();
         let states = self.question_states(&new, &prefix).await?;
-        self.gate.set_questions(&questions_of(&self.cards), &states, self.settings.fast.gate_pass);
+        let limits = Limits { pass: self.settings.fast.gate_pass, margin: self.settings.fast.gate_margin };
+        self.gate.set_questions(&questions_of(&self.cards), &states, limits);
+        let unknown = unknown_cards(self.cards.iter());
+        self.gate.set_unknown(&unknown.iter().map(|card| card.question.as_str()).collect());
         Ok(())
+    }
+
+    /// Questions about things never told, with their hidden states; none where the settings do not ask for them.
+    async fn unknown_states(&mut self, prefix: &[u32]) -> Result<Vec<(String, Vec<f32>)>, EngineError> {
+        let mut all = Vec::new();
+        if self.settings.fast.gate_margin <= GATE_MARGIN_OFF {
+            return Ok(all);
+        }
+        for texts in unknown_questions().chunks(QUESTIONS_AT_ONCE) {
+            let states = self.prompt_states(texts, prefix).await?;
+            all.extend(texts.iter().cloned().zip(states));
+        }
+        Ok(all)
     }
 
     /// The hidden state of every question of `cards`, by its text.

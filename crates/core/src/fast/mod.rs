@@ -16,7 +16,7 @@ mod unknown;
 
 pub(crate) use adapter::{Adapter, RowsOf};
 pub(crate) use batches::{Deck, Packed, Run, Shuffled, pack, push_losses};
-pub(crate) use gate::Gate;
+pub(crate) use gate::{Gate, Limits};
 pub(crate) use loss_plan::{LossKind, LossRows};
 pub use neutral::NEUTRAL_PROMPTS;
 pub(crate) use optimizer::Optimizer;
@@ -24,3 +24,4 @@ pub use report::{DeltaId, SiteNorm, StepReport, WriteOutcome, WriteReport};
 pub use site::{Group, Projection, Site, SiteError, Sites};
 pub(crate) use train_plan::{TrainPlan, TrainSize};
 pub use unknown::unknown_cards;
+pub(crate) use unknown::unknown_questions;

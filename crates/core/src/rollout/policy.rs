@@ -79,6 +79,10 @@ pub struct GateReading {
     /// Nearness to the learned questions: cosine to the nearest of them less half of that to the nearest neutral
     /// prompt, in the centred hidden space.
     pub similarity: f32,
+    /// How much nearer the nearest learned question is than the nearest about something never told; `None` where there
+    /// is none of those.
+    #[serde(default)]
+    pub lead: Option<f32>,
     /// The card that question belongs to.
     pub nearest_card: Option<u64>,
     /// Scale of Δ for this prompt, between 0 and 1.

@@ -73,6 +73,7 @@ impl Settings {
         real("fast.trust_region", f.trust_region, 0.0, 1e4)?;
         real("fast.gradient_clip", f.gradient_clip, 0.0, 1e6)?;
         real("fast.gate_pass", f.gate_pass, 0.0, 1.0)?;
+        real("fast.gate_margin", f.gate_margin, -2.0, 2.0)?;
         real("sampling.temperature", s.temperature, 0.0, 100.0)?;
         real("sampling.top_p", s.top_p, 0.0, 1.0)?;
         real("sampling.min_p", s.min_p, 0.0, 1.0)?;

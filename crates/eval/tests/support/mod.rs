@@ -62,7 +62,7 @@ impl Policy for ByHeart {
             observe(i, &text);
             self.usage.tokens_read += 10;
             self.usage.tokens_generated += 3;
-            let gate = GateReading { similarity: 0.5, nearest_card: None, scale: 1.0 };
+            let gate = GateReading { similarity: 0.5, lead: None, nearest_card: None, scale: 1.0 };
             generations.push(Generation {
                 text,
                 tokens: vec![1, 2, 3],
