@@ -2,7 +2,8 @@
 // (matmul_subgroup.wgsl says why). Everything is read four elements at a time; what the invocations of a subgroup need
 // in common, each reads a share of, and the others have it by broadcast. count.x = rows. Online softmax in a fixed order.
 // Entry points:
-//   tile_per_subgroup      32 rows of one head, four an invocation, keys in blocks of 16; HEAD_DIM a multiple of 4
+//   tile_per_subgroup      8 rows of up to four heads that share keys, or with fewer heads more rows: an invocation takes
+//                          up to four pairs of a row and a head. Keys in blocks of 16; HEAD_DIM a multiple of 4
 //   tile_per_subgroup_lse  writes lse, too
 //   row_per_subgroup       one row and up to four heads that share keys, keys in blocks of 8, one an invocation;
 //                          HEAD_DIM a multiple of 32, at most 128
@@ -10,6 +11,11 @@
 override HEADS: u32;
 override KV_HEADS: u32;
 override HEAD_DIM: u32;
+// Heads that share keys and that an invocation of a tile takes together: 1, 2, 3 or 4, a divisor of HEADS / KV_HEADS.
+override SHARED: u32 = 1u;
+// Rows of each of them, and pairs of a row and a head.
+override TILE_ROWS: u32 = 4u / SHARED;
+override PAIRS: u32 = TILE_ROWS * SHARED;
 
 @group(0) @binding(0) var<storage, read> qkv: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> cache: array<vec4<f32>>;
@@ -31,7 +37,7 @@ fn cache_stride() -> u32 {
     return 2u * KV_HEADS * HEAD_DIM / 4u;
 }
 
-// One value of each of four rows, for each of 8 keys.
+// One value of each of PAIRS rows and heads, for each of 8 keys.
 struct Eight {
     k0: vec4<f32>,
     k1: vec4<f32>,
@@ -43,7 +49,7 @@ struct Eight {
     k7: vec4<f32>,
 }
 
-// Adds the products of one element of four queries with that of 8 keys, of which each invocation holds one.
+// Adds the products of one element of PAIRS queries with that of 8 keys, of which each invocation holds one.
 fn score(s: Eight, q: vec4<f32>, own: f32) -> Eight {
     let low = from_lower(own);
     let high = from_upper(own);
@@ -53,7 +59,7 @@ fn score(s: Eight, q: vec4<f32>, own: f32) -> Eight {
     );
 }
 
-// Scaled, and LEAST for the rows that do not see the key.
+// Scaled, and LEAST for those that do not see the key.
 fn masked(s: vec4<f32>, key: u32, limits: vec4<u32>) -> vec4<f32> {
     return select(vec4(LEAST), s * inverseSqrt(f32(HEAD_DIM)), vec4(key) < limits);
 }
@@ -86,7 +92,7 @@ fn total_of(p: Eight) -> vec4<f32> {
     return ((p.k0 + p.k1) + (p.k2 + p.k3)) + ((p.k4 + p.k5) + (p.k6 + p.k7));
 }
 
-// Four elements of four rows.
+// Four elements of each of PAIRS rows and heads.
 struct Square {
     r0: vec4<f32>,
     r1: vec4<f32>,
@@ -110,39 +116,71 @@ fn weigh(sum: Square, p: Eight, own: vec4<f32>) -> Square {
     return add(s, p.k7, subgroupBroadcast(own, 7u));
 }
 
-// The invocation's rows, the last row of the batch repeated, and how many of them are real.
+// The invocation's pairs of a row and a head, and how many of them are real: rows beyond the last one repeat it, and pairs
+// beyond PAIRS repeat the last pair.
 struct Tile {
     rows: vec4<u32>,
+    heads: vec4<u32>,
     real: u32,
 }
 
-fn tile_of(group: u32, lane: u32) -> Tile {
-    let first = (group * LANES + lane) * 4u;
-    let real = min(count.x - min(first, count.x), 4u);
-    return Tile(min(vec4(first) + vec4(0u, 1u, 2u, 3u), vec4(count.x - 1u)), real);
+fn tile_of(group: vec3<u32>, lane: u32) -> Tile {
+    let first = (group.y * LANES + lane) * TILE_ROWS;
+    let real = min(count.x - min(first, count.x), TILE_ROWS) * SHARED;
+    let pair = min(vec4(0u, 1u, 2u, 3u), vec4(PAIRS - 1u));
+    return Tile(min(vec4(first) + pair / SHARED, vec4(count.x - 1u)), vec4(group.x * SHARED) + pair % SHARED, real);
 }
 
 fn keep(tile: Tile, at: vec4<u32>, value: Square) {
     if tile.real > 0u {
         out[at.x] = value.r0;
     }
-    if tile.real > 1u {
+    if PAIRS > 1u && tile.real > 1u {
         out[at.y] = value.r1;
     }
-    if tile.real > 2u {
+    if PAIRS > 2u && tile.real > 2u {
         out[at.z] = value.r2;
     }
-    if tile.real > 3u {
+    if PAIRS > 3u && tile.real > 3u {
         out[at.w] = value.r3;
     }
 }
 
-// Attends from one head of the tile's rows; partial sums live in `out`. Returns the log-sum-exp of each row.
+fn kept(at: vec4<u32>, factor: vec4<f32>) -> Square {
+    var value = Square(out[at.x] * factor.x, vec4(0.0), vec4(0.0), vec4(0.0));
+    if PAIRS > 1u {
+        value.r1 = out[at.y] * factor.y;
+    }
+    if PAIRS > 2u {
+        value.r2 = out[at.z] * factor.z;
+    }
+    if PAIRS > 3u {
+        value.r3 = out[at.w] * factor.w;
+    }
+    return value;
+}
+
+// Four elements of each query.
+fn queries_of(at: vec4<u32>) -> Square {
+    var q = Square(qkv[at.x], vec4(0.0), vec4(0.0), vec4(0.0));
+    if PAIRS > 1u {
+        q.r1 = qkv[at.y];
+    }
+    if PAIRS > 2u {
+        q.r2 = qkv[at.z];
+    }
+    if PAIRS > 3u {
+        q.r3 = qkv[at.w];
+    }
+    return q;
+}
+
+// Attends from the tile's rows and heads; partial sums live in `out`. Returns the log-sum-exp of each.
 // Rows may belong to different sequences: the subgroup walks over the keys of each.
-fn attend(tile: Tile, head: u32, lane: u32) -> vec4<f32> {
-    let q = tile.rows * query_stride() + head * (HEAD_DIM / 4u);
-    let o = (tile.rows * HEADS + head) * (HEAD_DIM / 4u);
-    let k_offset = head / (HEADS / KV_HEADS) * (HEAD_DIM / 4u);
+fn attend(tile: Tile, lane: u32) -> vec4<f32> {
+    let q = tile.rows * query_stride() + tile.heads * (HEAD_DIM / 4u);
+    let o = (tile.rows * HEADS + tile.heads) * (HEAD_DIM / 4u);
+    let k_offset = tile.heads.x / (HEADS / KV_HEADS) * (HEAD_DIM / 4u);
     let v_offset = k_offset + KV_HEADS * HEAD_DIM / 4u;
     let real = vec4(0u, 1u, 2u, 3u) < vec4(tile.real);
     let row0 = rows[tile.rows.x];
@@ -167,22 +205,19 @@ fn attend(tile: Tile, head: u32, lane: u32) -> vec4<f32> {
             var sa = Eight();
             var sb = Eight();
             for (var i = 0u; i < HEAD_DIM / 4u; i++) {
-                let q0 = qkv[q.x + i];
-                let q1 = qkv[q.y + i];
-                let q2 = qkv[q.z + i];
-                let q3 = qkv[q.w + i];
+                let query = queries_of(q + i);
                 let a = cache[ka + k_offset + i];
                 let b = cache[kb + k_offset + i];
-                let x = vec4(q0.x, q1.x, q2.x, q3.x);
+                let x = vec4(query.r0.x, query.r1.x, query.r2.x, query.r3.x);
                 sa = score(sa, x, a.x);
                 sb = score(sb, x, b.x);
-                let y = vec4(q0.y, q1.y, q2.y, q3.y);
+                let y = vec4(query.r0.y, query.r1.y, query.r2.y, query.r3.y);
                 sa = score(sa, y, a.y);
                 sb = score(sb, y, b.y);
-                let z = vec4(q0.z, q1.z, q2.z, q3.z);
+                let z = vec4(query.r0.z, query.r1.z, query.r2.z, query.r3.z);
                 sa = score(sa, z, a.z);
                 sb = score(sb, z, b.z);
-                let w = vec4(q0.w, q1.w, q2.w, q3.w);
+                let w = vec4(query.r0.w, query.r1.w, query.r2.w, query.r3.w);
                 sa = score(sa, w, a.w);
                 sb = score(sb, w, b.w);
             }
@@ -197,8 +232,7 @@ fn attend(tile: Tile, head: u32, lane: u32) -> vec4<f32> {
             for (var i = 0u; i < HEAD_DIM / 4u; i++) {
                 let a = cache[ka + v_offset + i];
                 let b = cache[kb + v_offset + i];
-                var sum = Square(out[o.x + i] * fade.x, out[o.y + i] * fade.y, out[o.z + i] * fade.z, out[o.w + i] * fade.w);
-                sum = weigh(sum, sa, a);
+                let sum = weigh(kept(o + i, fade), sa, a);
                 keep(tile, o + i, weigh(sum, sb, b));
             }
         }
@@ -206,22 +240,33 @@ fn attend(tile: Tile, head: u32, lane: u32) -> vec4<f32> {
         owner = subgroupMin(min(min(owners.x, owners.y), min(owners.z, owners.w)));
     }
     for (var i = 0u; i < HEAD_DIM / 4u; i++) {
-        keep(tile, o + i, Square(out[o.x + i] / total.x, out[o.y + i] / total.y, out[o.z + i] / total.z, out[o.w + i] / total.w));
+        let sum = kept(o + i, vec4(1.0));
+        keep(tile, o + i, Square(sum.r0 / total.x, sum.r1 / total.y, sum.r2 / total.z, sum.r3 / total.w));
     }
     return largest + log(total);
 }
 
 @compute @workgroup_size(LANES)
 fn tile_per_subgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
-    _ = attend(tile_of(group.y, lane), group.x, lane);
+    _ = attend(tile_of(group, lane), lane);
 }
 
 @compute @workgroup_size(LANES)
 fn tile_per_subgroup_lse(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
-    let tile = tile_of(group.y, lane);
-    let value = attend(tile, group.x, lane);
-    for (var r = 0u; r < tile.real; r++) {
-        lse[tile.rows[r] * HEADS + group.x] = value[r];
+    let tile = tile_of(group, lane);
+    let value = attend(tile, lane);
+    let at = tile.rows * HEADS + tile.heads;
+    if tile.real > 0u {
+        lse[at.x] = value.x;
+    }
+    if PAIRS > 1u && tile.real > 1u {
+        lse[at.y] = value.y;
+    }
+    if PAIRS > 2u && tile.real > 2u {
+        lse[at.z] = value.z;
+    }
+    if PAIRS > 3u && tile.real > 3u {
+        lse[at.w] = value.w;
     }
 }
 

@@ -4,7 +4,8 @@
 // Rows whose target already has a probability above THRESHOLD get loss and gradient 0 (MemFT, arXiv 2605.30260);
 // a THRESHOLD of 1 or more switches that off.
 // Shapes: logits [rows, VOCAB], in place; targets, weights, loss, probability [rows].
-// One workgroup a row on every adapter: a row of a vocabulary is long enough to hide the barriers.
+// One workgroup a row: for GPUs, and for what cross_entropy_subgroup.wgsl cannot take; a row of a vocabulary is long enough
+// to hide the barriers.
 
 override THRESHOLD: f32;
 

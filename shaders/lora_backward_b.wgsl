@@ -5,6 +5,7 @@
 //   rows_in_order       4 n an invocation over all rows, for emulated adapters
 //   rows_in_stripes     64 n a workgroup; 4 invocations to each share out the rows and meet once, for GPUs
 
+@group(0) @binding(0) var<storage, read> dy: array<f32>;
 @group(0) @binding(1) var<storage, read> u: array<f32>;
 @group(0) @binding(4) var<storage, read_write> db: array<f32>;
 

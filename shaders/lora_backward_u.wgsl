@@ -2,11 +2,12 @@
 //   du[t, U_OFFSET + j] = gate[t] Σ_n dy[t, DY_OFFSET + n] B[n, j],  0 <= n < N, 0 <= j < RANK.
 // Shapes: b: slot s >= 1 from (s - 1) SLOT_STRIDE on, B [N, RANK] at B_OFFSET in it; du [rows, U_STRIDE]; the others
 // in include/lora_site. Needs include/rows and include/lora_site.
-// A workgroup covers 4 rows and 8 columns of B, its 32 invocations share out n and meet once: one form for all
-// adapters.
+// A workgroup covers 4 rows and 8 columns of B, its 32 invocations share out n and meet once: for GPUs, and for what
+// lora_backward_u_subgroup.wgsl cannot take.
 
 override SLOT_STRIDE: u32;
 
+@group(0) @binding(0) var<storage, read> dy: array<f32>;
 @group(0) @binding(1) var<storage, read> b: array<f32>;
 @group(0) @binding(4) var<storage, read_write> du: array<f32>;
 

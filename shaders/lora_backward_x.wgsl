@@ -1,7 +1,7 @@
 // Gradient of an adapter's input through u = A x, for all sites that share the input at once:
 //   dx[t, k] += Σ_j du[t, j] A[j, k],  0 <= j < J, 0 <= k < K.
 // Shapes: du [rows, J]; a: A [J, K] at A_OFFSET; dx [rows, K]; count.x = rows.
-// 8 rows an invocation, no workgroup memory: one form for all adapters.
+// 8 rows an invocation, no workgroup memory: for GPUs, and for what lora_backward_x_subgroup.wgsl cannot take.
 
 override J: u32;
 override K: u32;

@@ -1,7 +1,7 @@
 // Gradient of RMSNorm, y[t, i] = x[t, i] w[i] s with s = (mean_i(x[t, i]²) + EPS)^(-1/2), through its input:
 //   dx[t, i] (+)= s (w[i] dy[t, i] - x[t, i] s²/DIM Σ_j w[j] dy[t, j] x[t, j]).
 // Shapes: x, dy, dx [rows, DIM]; w [DIM]; count.x = rows. ACCUMULATE adds to dx.
-// Entry points: row_per_workgroup (GPUs), row_per_invocation (emulated adapters).
+// Entry points: row_per_workgroup (GPUs), row_per_invocation (emulated adapters without subgroups).
 
 override DIM: u32;
 override EPS: f32;

@@ -1,5 +1,6 @@
-// One site of a low-rank adapter in the backward pass, for lora_backward_b and lora_backward_u.
-// Shapes: dy [rows, DY_STRIDE], the gradient of the outputs; count = (rows, trained slot). Needs include/rows.
+// One site of a low-rank adapter in the backward pass, for lora_backward_b, lora_backward_u and their kernels for
+// subgroups. Shapes: dy [rows, DY_STRIDE], the gradient of the outputs (bound there, by ones or by fours);
+// count = (rows, trained slot). Needs include/rows.
 
 override N: u32;
 override RANK: u32;
@@ -9,7 +10,6 @@ override U_STRIDE: u32;
 override U_OFFSET: u32;
 override B_OFFSET: u32;
 
-@group(0) @binding(0) var<storage, read> dy: array<f32>;
 @group(0) @binding(2) var<storage, read> rows: array<Row>;
 @group(0) @binding(3) var<storage, read> sequences: array<Sequence>;
 @group(0) @binding(5) var<uniform> count: vec4<u32>;

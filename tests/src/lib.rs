@@ -16,7 +16,7 @@ pub fn fixture(name: &str) -> PathBuf {
 
 /// The device under test: the default adapter, or the one that `TMEM_ADAPTER` names. Without one the test fails.
 pub fn open_gpu() -> Gpu {
-    let options = GpuOptions { adapter: std::env::var("TMEM_ADAPTER").ok(), kernels: None };
+    let options = GpuOptions { adapter: std::env::var("TMEM_ADAPTER").ok(), ..GpuOptions::default() };
     pollster::block_on(Gpu::request(&options)).expect("GPU tests need an adapter")
 }
 

@@ -8,7 +8,7 @@ use tmem_gpu::ops::{Matmul, MatmulVariant, matmul_as};
 use tmem_gpu::{Gpu, GpuOptions, Weight, WeightFormat};
 
 fn main() {
-    let options = GpuOptions { adapter: std::env::args().nth(1), kernels: None };
+    let options = GpuOptions { adapter: std::env::args().nth(1), ..GpuOptions::default() };
     let gpu = pollster::block_on(Gpu::request(&options)).unwrap();
     println!("{} ({:?})", gpu.info().name, gpu.kind());
     println!("{:>5} {:>6} {:>5} {:>4} {:>22} {:>9} {:>9}", "rows", "n", "k", "", "variant", "GFLOP/s", "ms");

@@ -7,10 +7,10 @@
 use std::time::Instant;
 
 use tmem_gpu::ops::{
-    AdamWSettings, AttentionBackward, CrossEntropy, Gram, KlDivergence, LoraBackwardX, LoraSite, MatmulTransposed,
-    OptimizerBuffers, OptimizerStep, RmsNormBackward, SwigluBackward, adamw, attention_backward, cross_entropy,
-    gradient_norm, gram, kl_divergence, lora_backward_b, lora_backward_u, lora_backward_x, matmul_transposed,
-    rms_norm_backward, swiglu_backward,
+    AdamWSettings, Attention, AttentionBackward, CrossEntropy, Gram, KlDivergence, LoraBackwardX, LoraSite,
+    MatmulTransposed, OptimizerBuffers, OptimizerStep, RmsNorm, RmsNormBackward, RopeBackward, SwigluBackward, adamw,
+    attention, attention_backward, cross_entropy, gradient_norm, gram, kl_divergence, lora_backward_b, lora_backward_u,
+    lora_backward_x, matmul_transposed, rms_norm, rms_norm_backward, rope_backward, swiglu, swiglu_backward,
 };
 use tmem_gpu::{Buffer, Dispatch, Gpu, GpuOptions, Result, Row, Sequence, Weight, WeightFormat};
 
@@ -131,9 +131,25 @@ impl Bench {
         let [rows, sequences, query_end] = self.batch();
         let qkv = (HEADS + 2 * KV_HEADS) * HEAD;
         let seen = PREFIX as f64 + CARD as f64 / 2.0;
-        let flop = 14.0 * ROWS as f64 * seen * (HEADS * HEAD) as f64;
+        let product = 2.0 * ROWS as f64 * seen * (HEADS * HEAD) as f64;
+        self.measure("attention, with log-sum-exp", ROWS, 2.0 * product, |gpu| {
+            let args = Attention {
+                qkv: &self.floats(ROWS * qkv),
+                cache: &self.floats(ROWS * 2 * KV_HEADS * HEAD),
+                rows: &rows,
+                sequences: &sequences,
+                out: &self.floats(ROWS * HEADS * HEAD),
+                lse: Some(&self.floats(ROWS * HEADS)),
+                count: &self.count(ROWS),
+                max_rows: ROWS,
+                heads: HEADS,
+                kv_heads: KV_HEADS,
+                head_dim: HEAD,
+            };
+            Ok(vec![attention(gpu, args)?])
+        });
         for (part, name) in ["prepare", "queries", "keys"].into_iter().enumerate() {
-            self.measure(&format!("attention_backward {name}"), ROWS, flop * [0.0, 6.0, 8.0][part] / 14.0, |gpu| {
+            self.measure(&format!("attention_backward {name}"), ROWS, product * [0.0, 3.0, 4.0][part], |gpu| {
                 let args = AttentionBackward {
                     qkv: &self.floats(ROWS * qkv),
                     kv: &self.floats(ROWS * 2 * KV_HEADS * HEAD),
@@ -175,6 +191,28 @@ impl Bench {
                 accumulate: true,
             };
             Ok(vec![rms_norm_backward(gpu, args)?])
+        });
+        let [rows, ..] = self.batch();
+        let width = (HEADS + 2 * KV_HEADS) * HEAD;
+        self.measure("rope_backward", ROWS, 3.0 * (ROWS * (HEADS + KV_HEADS) * HEAD) as f64, |gpu| {
+            let args = RopeBackward {
+                rows: &rows,
+                dqkv: &self.floats(ROWS * width),
+                table: &self.floats((PREFIX + CARD) * HEAD),
+                heads: HEADS,
+                kv_heads: KV_HEADS,
+                head_dim: HEAD,
+                interleaved: true,
+            };
+            Ok(vec![rope_backward(gpu, args)?])
+        });
+        self.measure("rms_norm", ROWS, 4.0 * (ROWS * HIDDEN) as f64, |gpu| {
+            let (weight, y) = (self.floats(HIDDEN), self.floats(ROWS * HIDDEN));
+            let args = RmsNorm { x: &wide, weight: &weight, y: &y, count: &count, dim: HIDDEN, epsilon: 1e-5 };
+            Ok(vec![rms_norm(gpu, args)?])
+        });
+        self.measure("swiglu", ROWS, 5.0 * (ROWS * FFN) as f64, |gpu| {
+            Ok(vec![swiglu(gpu, &wide, &self.floats(ROWS * FFN), FFN)?])
         });
     }
 

@@ -28,6 +28,8 @@ pub struct GpuOptions {
     pub adapter: Option<String>,
     /// Forces the kernel variants of this kind, for tests and measurements.
     pub kernels: Option<AdapterKind>,
+    /// Leaves subgroups unused, for tests and measurements of the kernels for adapters without them.
+    pub without_subgroups: bool,
 }
 
 /// A device with its queue, compiled kernels and memory count. Cloning is cheap and shares all of it.
@@ -69,7 +71,8 @@ impl Gpu {
         let adapter = choose_adapter(&instance, options.adapter.as_deref()).await?;
         let info = adapter.get_info();
         let limits = adapter.limits();
-        let wanted = wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+        let mut wanted = wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+        wanted.set(wgpu::Features::SUBGROUP, !options.without_subgroups);
         let features = adapter.features() & wanted;
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {

@@ -22,11 +22,12 @@ impl Deref for TestGpu {
     }
 }
 
-/// Runs a test with the kernel variants for emulated adapters and again with those for real GPUs. Without an adapter
-/// the test fails: a kernel that was not run is not a kernel that works.
+/// Runs a test with the kernel variants for emulated adapters, with subgroups (where there are any) and without, and
+/// again with those for real GPUs. Without an adapter the test fails: a kernel that was not run is not a kernel that works.
 pub(crate) fn on_every_kind(test: impl Fn(&TestGpu)) {
-    for kind in [AdapterKind::Cpu, AdapterKind::Gpu] {
-        let options = GpuOptions { adapter: std::env::var("TMEM_ADAPTER").ok(), kernels: Some(kind) };
+    for (kind, without_subgroups) in [(AdapterKind::Cpu, false), (AdapterKind::Cpu, true), (AdapterKind::Gpu, false)] {
+        let adapter = std::env::var("TMEM_ADAPTER").ok();
+        let options = GpuOptions { adapter, kernels: Some(kind), without_subgroups };
         let gpu = pollster::block_on(Gpu::request(&options)).unwrap();
         test(&TestGpu(gpu));
     }
@@ -34,7 +35,7 @@ pub(crate) fn on_every_kind(test: impl Fn(&TestGpu)) {
 
 /// A device with the kernel variants of its own kind.
 pub(crate) fn any_gpu() -> TestGpu {
-    let options = GpuOptions { adapter: std::env::var("TMEM_ADAPTER").ok(), kernels: None };
+    let options = GpuOptions { adapter: std::env::var("TMEM_ADAPTER").ok(), ..GpuOptions::default() };
     TestGpu(pollster::block_on(Gpu::request(&options)).unwrap())
 }
 

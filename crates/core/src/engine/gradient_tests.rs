@@ -98,7 +98,7 @@ impl Bench {
     }
 
     fn new(model: &Path, layers: usize, tiny: &Batch, kernels: Option<AdapterKind>) -> Self {
-        let options = GpuOptions { adapter: std::env::var("TMEM_ADAPTER").ok(), kernels };
+        let options = GpuOptions { adapter: std::env::var("TMEM_ADAPTER").ok(), kernels, ..GpuOptions::default() };
         let gpu = pollster::block_on(Gpu::request(&options)).unwrap();
         let mut loader = ModelLoader::new(&gpu);
         loader.push(&std::fs::read(model).unwrap()).unwrap();

@@ -1,6 +1,6 @@
 //! Causal attention over the key-value cache.
 
-use super::{SUBGROUP, require};
+use super::{SUBGROUP, most_dividing, require};
 use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, shader};
 
 pub(super) const SHADERS: [Shader; 3] = [
@@ -72,7 +72,11 @@ pub fn attention(gpu: &Gpu, args: Attention<'_>) -> Result<Dispatch> {
         }
         AdapterKind::Cpu if subgroups && head_dim % 4 == 0 => {
             buffers.push((6, args.count));
-            (&SHADERS[2], ["tile_per_subgroup", "tile_per_subgroup_lse"], Grid::over_rows(heads as u32, 32))
+            // Heads taken together, so that a key read once serves all of them; with fewer heads more rows.
+            let together = most_dividing(heads / kv_heads, 4);
+            constants.push(("SHARED", together as f64));
+            let grid = Grid::over_rows((heads / together) as u32, SUBGROUP * (4 / together) as u32);
+            (&SHADERS[2], ["tile_per_subgroup", "tile_per_subgroup_lse"], grid)
         }
         AdapterKind::Cpu => {
             // Eight invocations: the heads of one row, or 4 rows each of one head.

@@ -1,9 +1,12 @@
 //! Gradient of causal grouped-query attention over a packed batch.
 
-use super::require;
+use super::{SUBGROUP, most_dividing, require};
 use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, shader};
 
-pub(super) const SHADER: Shader = shader!("attention_backward", include "rows");
+pub(super) const SHADERS: [Shader; 2] = [
+    shader!("attention_backward", include "rows", include "attention_gradient"),
+    shader!("attention_backward_subgroup", include "rows", include "attention_gradient", include "subgroup"),
+];
 
 /// Arguments of [`attention_backward`]. In a packed batch the key and value of a row lie at the row's own number, and
 /// the [`Sequence`](crate::Sequence)s point at row numbers.
@@ -68,12 +71,16 @@ pub fn attention_backward(gpu: &Gpu, args: AttentionBackward<'_>) -> Result<[Dis
         ("HEAD_DIM", head_dim as f64),
         ("SCALE", f64::from(args.scale)),
     ];
-    let prepare = gpu.kernel(&SHADER, "prepare", &constants)?;
+    let prepare = gpu.kernel(&SHADERS[0], "prepare", &constants)?;
     let inputs = [(2, args.stats), (3, args.upstream), (9, args.lse), (10, args.o)];
     let prepare = gpu.bind(&prepare, Grid::over_rows(heads.div_ceil(64) as u32, 1), &inputs)?;
-    let (queries, keys, rows_per_group, keys_per_group) = match gpu.kind() {
-        AdapterKind::Cpu => ("queries_by_lane", "keys_by_lane", 8, 16),
-        AdapterKind::Gpu => ("query_per_workgroup", "key_per_workgroup", 1, 1),
+    // With the rows and keys that a workgroup takes, and the most query heads together: a key read once serves all of them.
+    let (shader, queries, keys, [rows_per_group, keys_per_group], most) = match gpu.kind() {
+        AdapterKind::Cpu if gpu.has_subgroups_of(SUBGROUP) => {
+            (&SHADERS[1], "queries_by_subgroup", "keys_by_subgroup", [8, 16], 4)
+        }
+        AdapterKind::Cpu => (&SHADERS[0], "queries_by_lane", "keys_by_lane", [8, 16], 3),
+        AdapterKind::Gpu => (&SHADERS[0], "query_per_workgroup", "key_per_workgroup", [1, 1], 1),
     };
     let buffers = [
         (0, args.qkv),
@@ -90,17 +97,12 @@ pub fn attention_backward(gpu: &Gpu, args: AttentionBackward<'_>) -> Result<[Dis
     // to a row needs no count.
     let of_queries: Vec<_> =
         buffers.into_iter().filter(|&(binding, _)| binding != 7 && (binding != 8 || rows_per_group > 1)).collect();
-    // Query heads taken together, so that a key read once serves all of them.
-    let group = heads / kv_heads;
-    let together = match gpu.kind() {
-        AdapterKind::Cpu => [3, 2, 1].into_iter().find(|&n| group.is_multiple_of(n)).unwrap_or(1),
-        AdapterKind::Gpu => 1,
-    };
-    let mut of_query_kernel = constants.to_vec();
-    of_query_kernel.push(("SHARED", together as f64));
-    let queries = gpu.kernel(&SHADER, queries, &of_query_kernel)?;
+    let together = most_dividing(heads / kv_heads, most);
+    let mut sharing = constants.to_vec();
+    sharing.push(("SHARED", together as f64));
+    let queries = gpu.kernel(shader, queries, &sharing)?;
     let queries = gpu.bind(&queries, Grid::over_rows((heads / together) as u32, rows_per_group), &of_queries)?;
-    let keys = gpu.kernel(&SHADER, keys, &constants)?;
+    let keys = gpu.kernel(shader, keys, &sharing)?;
     let keys = gpu.bind(&keys, Grid::over_rows(kv_heads as u32, keys_per_group), &buffers)?;
     Ok([prepare, queries, keys])
 }
@@ -108,62 +110,92 @@ pub fn attention_backward(gpu: &Gpu, args: AttentionBackward<'_>) -> Result<[Dis
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{PackedBatch, Rng, assert_close, on_every_kind};
+    use crate::testing::{PackedBatch, Rng, TestGpu, assert_close, on_every_kind};
     use crate::twins::{self, AttentionShape};
 
     fn single(values: &[f64]) -> Vec<f32> {
         values.iter().map(|&v| v as f32).collect()
     }
 
+    /// Gradients of a batch, twice over, and those of its twin.
+    fn gradients(
+        gpu: &TestGpu,
+        shape: AttentionShape,
+        batch: &PackedBatch,
+        qkv: &[f32],
+        upstream: &[f32],
+    ) -> (Vec<f32>, Vec<f64>) {
+        let AttentionShape { heads, kv_heads, dim } = shape;
+        let rows = batch.rows.len();
+        let stride = (heads + 2 * kv_heads) * dim;
+        let (o, want_lse, want) = twins::attention_backward(shape, batch, qkv, upstream);
+        let kv: Vec<f32> = qkv.chunks(stride).flat_map(|row| row[heads * dim..].to_vec()).collect();
+        let dqkv = gpu.poisoned("dqkv", rows * stride);
+        let args = AttentionBackward {
+            qkv: &gpu.upload(qkv),
+            kv: &gpu.upload(&kv),
+            lse: &gpu.upload(&single(&want_lse)),
+            o: &gpu.upload(&single(&o)),
+            upstream: &gpu.upload(upstream),
+            rows: &gpu.upload(&batch.rows),
+            sequences: &gpu.upload(&batch.sequences),
+            query_end: &gpu.upload(&batch.query_end),
+            stats: &gpu.poisoned("stats", rows * heads * 2),
+            dqkv: &dqkv,
+            count: &gpu.count(rows),
+            heads,
+            kv_heads,
+            head_dim: dim,
+            scale: 1.0 / (dim as f32).sqrt(),
+        };
+        let dispatches = attention_backward(gpu, args).unwrap();
+        let run = || {
+            let mut commands = gpu.commands("test");
+            dispatches.iter().for_each(|dispatch| commands.dispatch(dispatch, rows as u32));
+            commands.submit();
+            gpu.floats(&dqkv)
+        };
+        let first = run();
+        gpu.write(&dqkv, 0, &vec![f32::NAN; rows * stride]);
+        assert_eq!(first, run(), "a second run must give the same bits");
+        (first, want)
+    }
+
     #[test]
     fn agrees_with_its_twin_on_packed_batches() {
         on_every_kind(|gpu| {
-            let shapes: [(usize, &[usize], usize, usize, usize); 5] = [
+            // One, two, three, four and five query heads to a key head.
+            let shapes: [(usize, &[usize], usize, usize, usize); 7] = [
                 (0, &[1], 1, 1, 4),
                 (5, &[3, 1, 7], 3, 1, 8),
                 (0, &[9, 2, 17], 4, 2, 36),
                 (11, &[70, 5, 1, 3], 9, 3, 64),
                 (3, &[6], 1, 1, 68),
+                (20, &[2, 13], 8, 2, 12),
+                (2, &[18], 5, 1, 4),
             ];
             for (prefix, lengths, heads, kv_heads, dim) in shapes {
                 let batch = PackedBatch::new(prefix, lengths);
                 let rows = batch.rows.len();
-                let stride = (heads + 2 * kv_heads) * dim;
                 let mut rng = Rng::new((rows * 1000 + dim) as u64);
-                let (qkv, upstream) = (rng.normal(rows * stride), rng.normal(rows * heads * dim));
-                let shape = AttentionShape { heads, kv_heads, dim };
-                let (o, want_lse, want) = twins::attention_backward(shape, &batch, &qkv, &upstream);
-                let kv: Vec<f32> = qkv.chunks(stride).flat_map(|row| row[heads * dim..].to_vec()).collect();
-                let dqkv = gpu.poisoned("dqkv", rows * stride);
-                let args = AttentionBackward {
-                    qkv: &gpu.upload(&qkv),
-                    kv: &gpu.upload(&kv),
-                    lse: &gpu.upload(&single(&want_lse)),
-                    o: &gpu.upload(&single(&o)),
-                    upstream: &gpu.upload(&upstream),
-                    rows: &gpu.upload(&batch.rows),
-                    sequences: &gpu.upload(&batch.sequences),
-                    query_end: &gpu.upload(&batch.query_end),
-                    stats: &gpu.poisoned("stats", rows * heads * 2),
-                    dqkv: &dqkv,
-                    count: &gpu.count(rows),
-                    heads,
-                    kv_heads,
-                    head_dim: dim,
-                    scale: 1.0 / (dim as f32).sqrt(),
-                };
-                let dispatches = attention_backward(gpu, args).unwrap();
-                let run = || {
-                    let mut commands = gpu.commands("test");
-                    dispatches.iter().for_each(|dispatch| commands.dispatch(dispatch, rows as u32));
-                    commands.submit();
-                    gpu.floats(&dqkv)
-                };
-                let first = run();
-                assert_close(&first, &want, 3e-6);
-                gpu.write(&dqkv, 0, &vec![f32::NAN; rows * stride]);
-                assert_eq!(first, run(), "a second run must give the same bits");
+                let (qkv, upstream) = (rng.normal(rows * (heads + 2 * kv_heads) * dim), rng.normal(rows * heads * dim));
+                let (got, want) = gradients(gpu, AttentionShape { heads, kv_heads, dim }, &batch, &qkv, &upstream);
+                assert_close(&got, &want, 3e-6);
             }
+        });
+    }
+
+    #[test]
+    fn a_sequence_has_the_same_bits_alone_and_behind_others() {
+        on_every_kind(|gpu| {
+            let shape = AttentionShape { heads: 6, kv_heads: 2, dim: 16 };
+            let (stride, out, others, length) = (10 * 16, 6 * 16, 13, 21);
+            let mut rng = Rng::new(5);
+            let (qkv, upstream) = (rng.normal((others + length) * stride), rng.normal((others + length) * out));
+            let (among, _) = gradients(gpu, shape, &PackedBatch::new(0, &[others, length]), &qkv, &upstream);
+            let alone = PackedBatch::new(0, &[length]);
+            let (alone, _) = gradients(gpu, shape, &alone, &qkv[others * stride..], &upstream[others * out..]);
+            assert_eq!(alone, among[others * stride..]);
         });
     }
 

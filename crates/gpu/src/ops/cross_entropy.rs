@@ -1,9 +1,12 @@
 //! Softmax cross entropy and its gradient.
 
-use super::require;
+use super::{require, share_by_fours};
 use crate::{Buffer, Dispatch, Gpu, Grid, Result, Shader, shader};
 
-pub(super) const SHADER: Shader = shader!("cross_entropy", include "reduction", include "log_sum_exp");
+pub(super) const SHADERS: [Shader; 2] = [
+    shader!("cross_entropy", include "reduction", include "log_sum_exp"),
+    shader!("cross_entropy_subgroup", include "subgroup", include "log_sum_exp_subgroup"),
+];
 
 /// Arguments of [`cross_entropy`].
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +37,12 @@ pub fn cross_entropy(gpu: &Gpu, args: CrossEntropy<'_>) -> Result<Dispatch> {
     // No probability exceeds 2.
     let threshold = f64::from(args.threshold.unwrap_or(2.0));
     let constants = [("VOCAB", args.vocab as f64), ("THRESHOLD", threshold)];
-    let kernel = gpu.kernel(&SHADER, "cross_entropy", &constants)?;
+    let (shader, entry) = if share_by_fours(gpu, &[args.vocab]) {
+        (&SHADERS[1], "row_per_subgroup")
+    } else {
+        (&SHADERS[0], "cross_entropy")
+    };
+    let kernel = gpu.kernel(shader, entry, &constants)?;
     let buffers = [(0, args.logits), (1, args.targets), (2, args.weights), (3, args.loss), (4, args.probability)];
     gpu.bind(&kernel, Grid::over_rows(1, 1), &buffers)
 }
@@ -48,9 +56,20 @@ mod tests {
     #[test]
     fn agrees_with_its_twin_with_and_without_a_threshold() {
         on_every_kind(|gpu| {
-            for (rows, vocab, threshold) in
-                [(1, 1, None), (3, 5, None), (7, 127, Some(1e-3)), (2, 257, None), (5, 4099, None), (40, 3, Some(0.5))]
-            {
+            // The second half is by fours: another kernel where there are subgroups.
+            for (rows, vocab, threshold) in [
+                (1, 1, None),
+                (3, 5, None),
+                (7, 127, Some(1e-3)),
+                (2, 257, None),
+                (5, 4099, None),
+                (40, 3, Some(0.5)),
+                (1, 4, None),
+                (40, 8, Some(0.5)),
+                (3, 124, None),
+                (7, 260, Some(1e-3)),
+                (5, 4100, None),
+            ] {
                 let mut rng = Rng::new((rows * 10_000 + vocab) as u64);
                 let logits: Vec<f32> = rng.normal(rows * vocab).iter().map(|v| 3.0 * v).collect();
                 let (targets, weights) = (rng.below(vocab as u32, rows), rng.normal(rows));

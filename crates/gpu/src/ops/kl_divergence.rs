@@ -1,9 +1,12 @@
 //! Kullback-Leibler divergence from a base distribution, and its gradient.
 
-use super::require;
+use super::{require, share_by_fours};
 use crate::{Buffer, Dispatch, Gpu, Grid, Result, Shader, shader};
 
-pub(super) const SHADER: Shader = shader!("kl_divergence", include "reduction", include "log_sum_exp");
+pub(super) const SHADERS: [Shader; 2] = [
+    shader!("kl_divergence", include "reduction", include "log_sum_exp"),
+    shader!("kl_divergence_subgroup", include "subgroup", include "log_sum_exp_subgroup"),
+];
 
 /// Arguments of [`kl_divergence`].
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +30,12 @@ pub struct KlDivergence<'a> {
 pub fn kl_divergence(gpu: &Gpu, args: KlDivergence<'_>) -> Result<Dispatch> {
     require("kl_divergence", args.logits, args.vocab)?;
     require("kl_divergence", args.base, args.vocab)?;
-    let kernel = gpu.kernel(&SHADER, "kl_divergence", &[("VOCAB", args.vocab as f64)])?;
+    let (shader, entry) = if share_by_fours(gpu, &[args.vocab]) {
+        (&SHADERS[1], "row_per_subgroup")
+    } else {
+        (&SHADERS[0], "kl_divergence")
+    };
+    let kernel = gpu.kernel(shader, entry, &[("VOCAB", args.vocab as f64)])?;
     let buffers = [(0, args.logits), (1, args.base), (2, args.weights), (3, args.loss)];
     gpu.bind(&kernel, Grid::over_rows(1, 1), &buffers)
 }
@@ -41,7 +49,7 @@ mod tests {
     #[test]
     fn agrees_with_its_twin_on_ragged_shapes() {
         on_every_kind(|gpu| {
-            for (rows, vocab) in [(1, 2), (3, 5), (7, 127), (2, 257), (5, 4099)] {
+            for (rows, vocab) in [(1, 2), (3, 5), (7, 127), (2, 257), (5, 4099), (1, 4), (7, 124), (5, 4100)] {
                 let mut rng = Rng::new((rows * 10_000 + vocab) as u64);
                 let (logits, weights) = (rng.normal(rows * vocab), rng.normal(rows));
                 let base: Vec<f64> = rng.normal(rows * vocab).chunks(vocab).flat_map(softmax).collect();
@@ -68,17 +76,23 @@ mod tests {
     #[test]
     fn impossible_tokens_of_the_base_add_nothing() {
         on_every_kind(|gpu| {
-            let (buffer, loss) = (gpu.upload(&[0.0f32, 0.0]), gpu.poisoned("loss", 1));
-            let args = KlDivergence {
-                logits: &buffer,
-                base: &gpu.upload(&[0.0f32, -1e30]),
-                weights: &gpu.upload(&[1.0f32]),
-                loss: &loss,
-                vocab: 2,
-            };
-            let gradient = gpu.run(&kl_divergence(gpu, args).unwrap(), 1, &buffer);
-            assert_close(&gpu.floats(&loss), &[2f64.ln()], 1e-6);
-            assert_close(&gradient, &[-0.5, 0.5], 1e-6);
+            for vocab in [2, 4] {
+                let (buffer, loss) = (gpu.upload(&vec![0f32; vocab]), gpu.poisoned("loss", 1));
+                let mut base = vec![-1e30f32; vocab];
+                base[0] = 0.0;
+                let args = KlDivergence {
+                    logits: &buffer,
+                    base: &gpu.upload(&base),
+                    weights: &gpu.upload(&[1.0f32]),
+                    loss: &loss,
+                    vocab,
+                };
+                let gradient = gpu.run(&kl_divergence(gpu, args).unwrap(), 1, &buffer);
+                assert_close(&gpu.floats(&loss), &[(vocab as f64).ln()], 1e-6);
+                let mut want = vec![1.0 / vocab as f64; vocab];
+                want[0] -= 1.0;
+                assert_close(&gradient, &want, 1e-6);
+            }
         });
     }
 }

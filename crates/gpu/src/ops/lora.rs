@@ -1,8 +1,8 @@
 //! Low-rank adapters (Hu et al., LoRA, arXiv 2106.09685): y += gate · B (A x), A shared, B per slot.
 
 use super::matmul::{self, Matmul, MatmulVariant};
-use super::{SUBGROUP, require};
-use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, Weight, WeightFormat, shader};
+use super::{SUBGROUP, require, share_by_fours};
+use crate::{Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, Weight, WeightFormat, shader};
 
 pub(super) const SHADERS: [Shader; 2] = [
     shader!("lora_up", include "rows", include "lora_output"),
@@ -115,8 +115,7 @@ pub fn lora_up(gpu: &Gpu, args: LoraUp<'_>) -> Result<Dispatch> {
         ("Y_OFFSET", args.y_offset as f64),
     ];
     let buffers = [(0, args.rows), (1, args.sequences), (2, args.u), (3, args.b), (4, args.y), (5, args.count)];
-    let by_fours = [args.outputs, args.y_stride, args.y_offset].iter().all(|size| size.is_multiple_of(4));
-    if gpu.kind() == AdapterKind::Cpu && gpu.has_subgroups_of(SUBGROUP) && by_fours {
+    if share_by_fours(gpu, &[args.outputs, args.y_stride, args.y_offset]) {
         let kernel = gpu.kernel(&SHADERS[1], "tile_per_subgroup", &constants)?;
         let grid = Grid::over_rows((args.outputs / 4).div_ceil(SUBGROUP as usize) as u32, SUBGROUP);
         return gpu.bind(&kernel, grid, &buffers);

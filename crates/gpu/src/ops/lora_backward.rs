@@ -3,13 +3,16 @@
 //! One slot is trained at a time; `count` holds (rows, slot). Rows of other slots get gate 0: their loss does not
 //! depend on this slot's B.
 
-use super::require;
+use super::{require, share_by_fours};
 use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, shader};
 
-pub(super) const SHADERS: [Shader; 3] = [
+pub(super) const SHADERS: [Shader; 6] = [
     shader!("lora_backward_u", include "rows", include "lora_site"),
     shader!("lora_backward_x"),
     shader!("lora_backward_b", include "rows", include "lora_site"),
+    shader!("lora_backward_u_subgroup", include "rows", include "lora_site", include "subgroup"),
+    shader!("lora_backward_x_subgroup", include "subgroup"),
+    shader!("lora_backward_b_subgroup", include "rows", include "lora_site", include "subgroup"),
 ];
 
 /// Columns of B that one workgroup covers (`COLUMNS` in the shaders).
@@ -55,6 +58,11 @@ impl LoraSite<'_> {
         Ok(())
     }
 
+    /// Whether the kernels for subgroups can take it: they read `dy` by fours.
+    fn by_fours(&self, gpu: &Gpu) -> bool {
+        share_by_fours(gpu, &[self.outputs, self.dy_stride, self.dy_offset])
+    }
+
     fn constants(&self) -> [(&'static str, f64); 7] {
         [
             ("N", self.outputs as f64),
@@ -79,8 +87,10 @@ pub fn lora_backward_u(gpu: &Gpu, site: LoraSite<'_>, b: &Buffer, slot_stride: u
     require("lora_backward_u", b, site.b_offset + site.outputs * site.rank)?;
     let mut constants = site.constants().to_vec();
     constants.push(("SLOT_STRIDE", slot_stride as f64));
-    let kernel = gpu.kernel(&SHADERS[0], "lora_backward_u", &constants)?;
-    let grid = Grid { x: 1, rows_per_group: 4, z: site.rank.div_ceil(COLUMNS) as u32 };
+    let (shader, entry, rows_per_group) =
+        if site.by_fours(gpu) { (&SHADERS[3], "tile_per_subgroup", 32) } else { (&SHADERS[0], "lora_backward_u", 4) };
+    let kernel = gpu.kernel(shader, entry, &constants)?;
+    let grid = Grid { x: 1, rows_per_group, z: site.rank.div_ceil(COLUMNS) as u32 };
     let buffers = [(0, site.dy), (1, b), (2, site.rows), (3, site.sequences), (4, du), (5, site.count)];
     gpu.bind(&kernel, grid, &buffers)
 }
@@ -113,8 +123,13 @@ pub fn lora_backward_x(gpu: &Gpu, args: LoraBackwardX<'_>) -> Result<Dispatch> {
     require("lora_backward_x", args.a, args.a_offset + args.stack * args.k)?;
     require("lora_backward_x", args.dx, args.k)?;
     let constants = [("J", args.stack as f64), ("K", args.k as f64), ("A_OFFSET", args.a_offset as f64)];
-    let kernel = gpu.kernel(&SHADERS[1], "lora_backward_x", &constants)?;
-    let grid = Grid::over_rows(args.k.div_ceil(64) as u32, 8);
+    let (shader, entry, columns) = if share_by_fours(gpu, &[args.k, args.a_offset]) {
+        (&SHADERS[4], "tile_per_subgroup", 32)
+    } else {
+        (&SHADERS[1], "lora_backward_x", 64)
+    };
+    let kernel = gpu.kernel(shader, entry, &constants)?;
+    let grid = Grid::over_rows(args.k.div_ceil(columns) as u32, 8);
     gpu.bind(&kernel, grid, &[(0, args.du), (1, args.a), (2, args.dx), (3, args.count)])
 }
 
@@ -127,11 +142,12 @@ pub fn lora_backward_x(gpu: &Gpu, args: LoraBackwardX<'_>) -> Result<Dispatch> {
 pub fn lora_backward_b(gpu: &Gpu, site: LoraSite<'_>, u: &Buffer, db: &Buffer) -> Result<Dispatch> {
     site.check("lora_backward_b", u)?;
     require("lora_backward_b", db, site.b_offset + site.outputs * site.rank)?;
-    let (entry, outputs_per_group) = match gpu.kind() {
-        AdapterKind::Cpu => ("rows_in_order", 32),
-        AdapterKind::Gpu => ("rows_in_stripes", 64),
+    let (shader, entry, outputs_per_group) = match gpu.kind() {
+        AdapterKind::Cpu if site.by_fours(gpu) => (&SHADERS[5], "rows_in_order_by_subgroup", 32),
+        AdapterKind::Cpu => (&SHADERS[2], "rows_in_order", 32),
+        AdapterKind::Gpu => (&SHADERS[2], "rows_in_stripes", 64),
     };
-    let kernel = gpu.kernel(&SHADERS[2], entry, &site.constants())?;
+    let kernel = gpu.kernel(shader, entry, &site.constants())?;
     let grid = Grid {
         x: site.outputs.div_ceil(outputs_per_group) as u32,
         rows_per_group: 0,
@@ -185,7 +201,15 @@ mod tests {
         values.chunks(stride).flat_map(|row| &row[start..start + width]).copied().collect()
     }
 
-    const SHAPES: [(usize, usize, usize); 4] = [(1, 1, 1), (3, 5, 6), (7, 257, 9), (65, 70, 8)];
+    /// Rows, outputs (or inputs), rank (or stack).
+    const SHAPES: [(usize, usize, usize); 8] =
+        [(1, 1, 1), (3, 5, 6), (7, 257, 9), (65, 70, 8), (1, 4, 1), (13, 68, 6), (33, 36, 11), (70, 100, 8)];
+
+    /// How far into a row or buffer a part begins: by fours where the part is whole fours, which the kernels for
+    /// subgroups take.
+    fn offset(length: usize, otherwise: usize) -> usize {
+        if length.is_multiple_of(4) { 4 } else { otherwise }
+    }
 
     #[test]
     fn inner_gradients_agree_with_their_twin() {
@@ -193,12 +217,13 @@ mod tests {
             for (rows, n, rank) in SHAPES {
                 let mut rng = Rng::new((rows * 1000 + n) as u64);
                 let batch = Batch::new(rows, &mut rng);
-                let (dy_stride, u_stride, slot_stride) = (n + 3, rank + 2, n * rank + 5);
+                let dy_offset = offset(n, 2);
+                let (dy_stride, u_stride, slot_stride) = (n + 2 * dy_offset, rank + 2, n * rank + 5);
                 let (dy, b) = (rng.normal(rows * dy_stride), rng.normal(3 * slot_stride));
                 let du = gpu.upload(&vec![7.0f32; rows * u_stride]);
                 let mut want = vec![7.0; rows * u_stride];
                 let b_site = &b[slot_stride + 4..][..n * rank];
-                let du_site = twins::lora_backward_u(&batch.gates(), &part(&dy, dy_stride, 2, n), b_site, rank);
+                let du_site = twins::lora_backward_u(&batch.gates(), &part(&dy, dy_stride, dy_offset, n), b_site, rank);
                 for (row, du) in want.chunks_mut(u_stride).zip(du_site.chunks(rank)) {
                     row[1..=rank].copy_from_slice(du);
                 }
@@ -210,7 +235,7 @@ mod tests {
                     outputs: n,
                     rank,
                     dy_stride,
-                    dy_offset: 2,
+                    dy_offset,
                     u_stride,
                     u_offset: 1,
                     b_offset: 4,
@@ -229,12 +254,13 @@ mod tests {
             for (rows, n, rank) in SHAPES {
                 let mut rng = Rng::new((rows * 1000 + n) as u64);
                 let batch = Batch::new(rows, &mut rng);
-                let (dy_stride, u_stride) = (n + 3, rank + 2);
+                let dy_offset = offset(n, 2);
+                let (dy_stride, u_stride) = (n + 2 * dy_offset, rank + 2);
                 let (dy, u) = (rng.normal(rows * dy_stride), rng.normal(rows * u_stride));
                 // What lies around the site's part stays as it is.
                 let db = gpu.upload(&vec![7.0f32; n * rank + 6]);
                 let mut want = vec![7.0; n * rank + 6];
-                let (dy_site, u_site) = (part(&dy, dy_stride, 2, n), part(&u, u_stride, 1, rank));
+                let (dy_site, u_site) = (part(&dy, dy_stride, dy_offset, n), part(&u, u_stride, 1, rank));
                 let db_site = twins::lora_backward_b(&batch.gates(), &dy_site, &u_site, rank);
                 want[4..4 + n * rank].copy_from_slice(&db_site);
                 let site = LoraSite {
@@ -245,7 +271,7 @@ mod tests {
                     outputs: n,
                     rank,
                     dy_stride,
-                    dy_offset: 2,
+                    dy_offset,
                     u_stride,
                     u_offset: 1,
                     b_offset: 4,
@@ -263,14 +289,16 @@ mod tests {
         on_every_kind(|gpu| {
             for (rows, k, stack) in SHAPES {
                 let mut rng = Rng::new((rows * 1000 + k) as u64);
-                let (du, a, before) = (rng.normal(rows * stack), rng.normal(stack * k + 9), rng.normal(rows * k));
-                let gradient = twins::lora_backward_x(&du, &a[9..], stack, k);
+                let a_offset = offset(k, 9);
+                let (du, a) = (rng.normal(rows * stack), rng.normal(stack * k + a_offset));
+                let before = rng.normal(rows * k);
+                let gradient = twins::lora_backward_x(&du, &a[a_offset..], stack, k);
                 let want: Vec<f64> = gradient.iter().zip(&before).map(|(g, &b)| g + f64::from(b)).collect();
                 let dx = gpu.upload(&before);
                 let args = LoraBackwardX {
                     du: &gpu.upload(&du),
                     a: &gpu.upload(&a),
-                    a_offset: 9,
+                    a_offset,
                     dx: &dx,
                     count: &gpu.count(rows),
                     stack,

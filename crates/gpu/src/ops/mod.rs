@@ -3,7 +3,7 @@
 //!
 //! [`Dispatch`]: crate::Dispatch
 
-use crate::{GpuError, Result, Shader};
+use crate::{AdapterKind, Gpu, GpuError, Result, Shader};
 
 mod attention;
 mod attention_backward;
@@ -60,8 +60,10 @@ pub const SHADERS: &[Shader] = &[
     attention::SHADERS[0],
     attention::SHADERS[1],
     attention::SHADERS[2],
-    attention_backward::SHADER,
-    cross_entropy::SHADER,
+    attention_backward::SHADERS[0],
+    attention_backward::SHADERS[1],
+    cross_entropy::SHADERS[0],
+    cross_entropy::SHADERS[1],
     embed::SHADERS[0],
     embed::SHADERS[1],
     embed::SHADERS[2],
@@ -72,11 +74,16 @@ pub const SHADERS: &[Shader] = &[
     gradient_norm::SHADER,
     gram::SHADER,
     keep_columns::SHADER,
-    kl_divergence::SHADER,
-    log_softmax::SHADER,
+    kl_divergence::SHADERS[0],
+    kl_divergence::SHADERS[1],
+    log_softmax::SHADERS[0],
+    log_softmax::SHADERS[1],
     lora_backward::SHADERS[0],
     lora_backward::SHADERS[1],
     lora_backward::SHADERS[2],
+    lora_backward::SHADERS[3],
+    lora_backward::SHADERS[4],
+    lora_backward::SHADERS[5],
     matmul::SHADERS[0],
     matmul::SHADERS[1],
     matmul::SHADERS[2],
@@ -97,7 +104,8 @@ pub const SHADERS: &[Shader] = &[
     optimizer::SHADERS[1],
     rms_norm::SHADERS[0],
     rms_norm::SHADERS[1],
-    rms_norm_backward::SHADER,
+    rms_norm_backward::SHADERS[0],
+    rms_norm_backward::SHADERS[1],
     rope_backward::SHADER,
     rope_cache::SHADER,
     sample::SHADER,
@@ -108,6 +116,17 @@ pub const SHADERS: &[Shader] = &[
 
 /// Invocations that share what they read: LANES of `shaders/include/subgroup.wgsl`.
 const SUBGROUP: u32 = 8;
+
+/// Whether an operation takes its kernel for emulated adapters with subgroups, where that reads by fours what has `sizes`
+/// (lengths, strides and offsets).
+fn share_by_fours(gpu: &Gpu, sizes: &[usize]) -> bool {
+    gpu.kind() == AdapterKind::Cpu && gpu.has_subgroups_of(SUBGROUP) && sizes.iter().all(|size| size.is_multiple_of(4))
+}
+
+/// The largest number up to `most` that divides `heads`: how many heads of a group a kernel takes together.
+fn most_dividing(heads: usize, most: usize) -> usize {
+    (1..=most).rev().find(|&n| heads.is_multiple_of(n)).unwrap_or(1)
+}
 
 /// Demands that a buffer holds at least `words` 4-byte elements.
 pub(crate) fn require(op: &'static str, buffer: &crate::Buffer, words: usize) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Root-mean-square normalisation.
 
-use super::{SUBGROUP, require};
+use super::{require, share_by_fours};
 use crate::{AdapterKind, Buffer, Dispatch, Gpu, Grid, Result, Shader, shader};
 
 pub(super) const SHADERS: [Shader; 2] = [shader!("rms_norm"), shader!("rms_norm_subgroup", include "subgroup")];
@@ -30,9 +30,8 @@ pub fn rms_norm(gpu: &Gpu, args: RmsNorm<'_>) -> Result<Dispatch> {
     require("rms_norm", args.x, args.dim)?;
     require("rms_norm", args.weight, args.dim)?;
     require("rms_norm", args.y, args.dim)?;
-    let by_fours = gpu.has_subgroups_of(SUBGROUP) && args.dim.is_multiple_of(4);
     let (shader, entry, rows_per_group) = match gpu.kind() {
-        AdapterKind::Cpu if by_fours => (&SHADERS[1], "row_per_subgroup", 1),
+        AdapterKind::Cpu if share_by_fours(gpu, &[args.dim]) => (&SHADERS[1], "row_per_subgroup", 1),
         AdapterKind::Cpu => (&SHADERS[0], "row_per_invocation", 8),
         AdapterKind::Gpu => (&SHADERS[0], "row_per_workgroup", 1),
     };

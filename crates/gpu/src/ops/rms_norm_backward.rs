@@ -1,9 +1,10 @@
 //! Gradient of root-mean-square normalisation.
 
-use super::require;
+use super::{require, share_by_fours};
 use crate::{AdapterKind, Buffer, Dispatch, Gpu, Grid, Result, Shader, shader};
 
-pub(super) const SHADER: Shader = shader!("rms_norm_backward", include "reduction");
+pub(super) const SHADERS: [Shader; 2] =
+    [shader!("rms_norm_backward", include "reduction"), shader!("rms_norm_backward_subgroup", include "subgroup")];
 
 /// Arguments of [`rms_norm_backward`].
 #[derive(Debug, Clone, Copy)]
@@ -34,16 +35,17 @@ pub fn rms_norm_backward(gpu: &Gpu, args: RmsNormBackward<'_>) -> Result<Dispatc
     for buffer in [args.x, args.weight, args.dy, args.dx] {
         require("rms_norm_backward", buffer, args.dim)?;
     }
-    let (entry, rows_per_group) = match gpu.kind() {
-        AdapterKind::Cpu => ("row_per_invocation", 8),
-        AdapterKind::Gpu => ("row_per_workgroup", 1),
+    let (shader, entry, rows_per_group) = match gpu.kind() {
+        AdapterKind::Cpu if share_by_fours(gpu, &[args.dim]) => (&SHADERS[1], "row_per_subgroup", 1),
+        AdapterKind::Cpu => (&SHADERS[0], "row_per_invocation", 8),
+        AdapterKind::Gpu => (&SHADERS[0], "row_per_workgroup", 1),
     };
     let constants = [
         ("DIM", args.dim as f64),
         ("EPS", f64::from(args.epsilon)),
         ("ACCUMULATE", f64::from(u8::from(args.accumulate))),
     ];
-    let kernel = gpu.kernel(&SHADER, entry, &constants)?;
+    let kernel = gpu.kernel(shader, entry, &constants)?;
     let buffers = [(0, args.x), (1, args.weight), (2, args.dy), (3, args.dx), (4, args.count)];
     // The auto layout keeps only the bindings that an entry point uses.
     let used = if rows_per_group == 1 { &buffers[..4] } else { &buffers[..] };

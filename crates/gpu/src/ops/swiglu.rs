@@ -12,8 +12,9 @@ pub(super) const SHADER: Shader = shader!("swiglu");
 pub fn swiglu(gpu: &Gpu, gate_up: &Buffer, h: &Buffer, ffn: usize) -> Result<Dispatch> {
     require("swiglu", gate_up, 2 * ffn)?;
     require("swiglu", h, ffn)?;
-    let kernel = gpu.kernel(&SHADER, "swiglu", &[("FFN", ffn as f64)])?;
-    gpu.bind(&kernel, Grid::over_rows(ffn.div_ceil(64) as u32, 1), &[(0, gate_up), (1, h)])
+    let (entry, elements) = if ffn.is_multiple_of(4) { ("swiglu_by_fours", 256) } else { ("swiglu", 64) };
+    let kernel = gpu.kernel(&SHADER, entry, &[("FFN", ffn as f64)])?;
+    gpu.bind(&kernel, Grid::over_rows(ffn.div_ceil(elements) as u32, 1), &[(0, gate_up), (1, h)])
 }
 
 #[cfg(test)]

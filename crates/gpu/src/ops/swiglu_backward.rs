@@ -26,7 +26,8 @@ pub fn swiglu_backward(gpu: &Gpu, args: SwigluBackward<'_>) -> Result<Dispatch> 
     require("swiglu_backward", args.gate_up, 2 * args.ffn)?;
     require("swiglu_backward", args.dh, args.ffn)?;
     require("swiglu_backward", args.d_gate_up, 2 * args.ffn)?;
-    let kernel = gpu.kernel(&SHADER, "swiglu_backward", &[("FFN", args.ffn as f64)])?;
+    let entry = if args.ffn.is_multiple_of(4) { "swiglu_backward_by_fours" } else { "swiglu_backward" };
+    let kernel = gpu.kernel(&SHADER, entry, &[("FFN", args.ffn as f64)])?;
     let grid = Grid::over_rows(args.ffn.div_ceil(256) as u32, 1);
     gpu.bind(&kernel, grid, &[(0, args.gate_up), (1, args.dh), (2, args.d_gate_up)])
 }

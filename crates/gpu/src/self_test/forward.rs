@@ -12,7 +12,8 @@ pub(super) const CHECKS: &[(&str, Build)] = &[
     ("embed (Q8)", |gpu| embed(gpu, SourceType::Q8_0)),
     ("embed (F16)", |gpu| embed(gpu, SourceType::F16)),
     ("embed (F32)", |gpu| embed(gpu, SourceType::F32)),
-    ("rms_norm", rms_norm),
+    ("rms_norm", |gpu| rms_norm(gpu, 91)),
+    ("rms_norm (by fours)", |gpu| rms_norm(gpu, 92)),
     ("matmul (Q4, 1 row)", |gpu| matmul(gpu, SourceType::Q4_0, columns(SourceType::Q4_0), 1)),
     ("matmul (Q8, 1 row)", |gpu| matmul(gpu, SourceType::Q8_0, columns(SourceType::Q8_0), 1)),
     ("matmul (F16, 1 row)", |gpu| matmul(gpu, SourceType::F16, columns(SourceType::F16), 1)),
@@ -28,9 +29,11 @@ pub(super) const CHECKS: &[(&str, Build)] = &[
     ("rope_cache (halves)", |gpu| rope_cache(gpu, false)),
     ("attention (few rows)", |gpu| attention(gpu, false, 7)),
     ("attention (many rows, log-sum-exp)", |gpu| attention(gpu, true, 64)),
-    ("swiglu", swiglu),
+    ("swiglu", |gpu| swiglu(gpu, FFN)),
+    ("swiglu (by fours)", |gpu| swiglu(gpu, FFN + 1)),
     ("lora_down", lora_down),
-    ("lora_up", lora_up),
+    ("lora_up", |gpu| lora_up(gpu, 70)),
+    ("lora_up (by fours)", |gpu| lora_up(gpu, 72)),
     ("gather_rows", gather_rows),
     ("keep_columns", keep_columns),
     ("sample", sample),
@@ -63,8 +66,8 @@ fn embed(gpu: &Gpu, source: SourceType) -> Result<Case> {
     Ok(Case::new([ops::embed(gpu, args)?], rows.len(), [x]))
 }
 
-fn rms_norm(gpu: &Gpu) -> Result<Case> {
-    let (rows, dim, epsilon) = (9, 91, 1e-5);
+fn rms_norm(gpu: &Gpu, dim: usize) -> Result<Case> {
+    let (rows, epsilon) = (9, 1e-5);
     let mut rng = Rng::new(2);
     let (x, w) = (rng.normal(rows * dim), rng.normal(dim));
     let y = Output::fresh(gpu, twins::rms_norm(&x, &w, epsilon), 3e-6)?;
@@ -172,11 +175,11 @@ fn attention(gpu: &Gpu, with_lse: bool, max_rows: usize) -> Result<Case> {
 
 pub(super) const FFN: usize = 91;
 
-fn swiglu(gpu: &Gpu) -> Result<Case> {
-    let mut gate_up = Rng::new(7).normal(3 * 2 * FFN);
+fn swiglu(gpu: &Gpu, ffn: usize) -> Result<Case> {
+    let mut gate_up = Rng::new(7).normal(3 * 2 * ffn);
     gate_up[0] = -100.0; // exp overflows here; the result must still be zero
-    let h = Output::fresh(gpu, twins::swiglu(&gate_up, FFN), 3e-6)?;
-    let dispatch = ops::swiglu(gpu, &gpu.storage_from("gate_up", &gate_up)?, &h.buffer, FFN)?;
+    let h = Output::fresh(gpu, twins::swiglu(&gate_up, ffn), 3e-6)?;
+    let dispatch = ops::swiglu(gpu, &gpu.storage_from("gate_up", &gate_up)?, &h.buffer, ffn)?;
     Ok(Case::new([dispatch], 3, [h]))
 }
 
@@ -198,16 +201,17 @@ fn lora_down(gpu: &Gpu) -> Result<Case> {
     Ok(Case::new([ops::lora_down(gpu, args)?], rows, [u]))
 }
 
-fn lora_up(gpu: &Gpu) -> Result<Case> {
+fn lora_up(gpu: &Gpu, outputs: usize) -> Result<Case> {
     let (rows, mut rng) = (rows(), Rng::new(9));
     let site = twins::LoraUp {
         u_stride: 6,
         u_offset: 3,
         b_offset: 5,
-        slot_stride: 5 + 210 + 2,
+        slot_stride: 5 + 3 * outputs + 2,
         rank: 3,
-        outputs: 70,
-        y_stride: 75,
+        outputs,
+        // Whole fours where the outputs are.
+        y_stride: outputs + if outputs.is_multiple_of(4) { 8 } else { 5 },
         y_offset: 4,
     };
     let (u, b) = (rng.normal(rows.len() * site.u_stride), rng.normal(2 * site.slot_stride));

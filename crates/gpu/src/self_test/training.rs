@@ -9,9 +9,12 @@ use crate::{Gpu, Result, Row, Sequence, SourceType};
 
 /// Every check by name.
 pub(super) const CHECKS: &[(&str, Build)] = &[
-    ("log_softmax", log_softmax),
-    ("cross_entropy", cross_entropy),
-    ("kl_divergence", kl_divergence),
+    ("log_softmax", |gpu| log_softmax(gpu, 301)),
+    ("log_softmax (by fours)", |gpu| log_softmax(gpu, 300)),
+    ("cross_entropy", |gpu| cross_entropy(gpu, 301)),
+    ("cross_entropy (by fours)", |gpu| cross_entropy(gpu, 300)),
+    ("kl_divergence", |gpu| kl_divergence(gpu, 301)),
+    ("kl_divergence (by fours)", |gpu| kl_divergence(gpu, 300)),
     ("scatter_rows", scatter_rows),
     ("matmul_transposed (Q4)", |gpu| matmul_transposed(gpu, SourceType::Q4_1, false)),
     ("matmul_transposed (Q4, by fours)", |gpu| matmul_transposed(gpu, SourceType::Q4_1, true)),
@@ -21,33 +24,36 @@ pub(super) const CHECKS: &[(&str, Build)] = &[
     ("matmul_transposed (F16, by fours)", |gpu| matmul_transposed(gpu, SourceType::F16, true)),
     ("matmul_transposed (F32)", |gpu| matmul_transposed(gpu, SourceType::F32, false)),
     ("matmul_transposed (F32, by fours)", |gpu| matmul_transposed(gpu, SourceType::F32, true)),
-    ("rms_norm_backward", rms_norm_backward),
-    ("swiglu_backward", swiglu_backward),
+    ("rms_norm_backward", |gpu| rms_norm_backward(gpu, 91)),
+    ("rms_norm_backward (by fours)", |gpu| rms_norm_backward(gpu, 92)),
+    ("swiglu_backward", |gpu| swiglu_backward(gpu, FFN)),
+    ("swiglu_backward (by fours)", |gpu| swiglu_backward(gpu, FFN + 1)),
     ("attention_backward", attention_backward),
     ("rope_backward (interleaved)", |gpu| rope_backward(gpu, true)),
     ("rope_backward (halves)", |gpu| rope_backward(gpu, false)),
-    ("lora_backward_u", lora_backward_u),
-    ("lora_backward_x", lora_backward_x),
-    ("lora_backward_b", lora_backward_b),
+    ("lora_backward_u", |gpu| lora_backward_u(gpu, OUTPUTS)),
+    ("lora_backward_u (by fours)", |gpu| lora_backward_u(gpu, OUTPUTS + 3)),
+    ("lora_backward_x", |gpu| lora_backward_x(gpu, 91, 9)),
+    ("lora_backward_x (by fours)", |gpu| lora_backward_x(gpu, 92, 8)),
+    ("lora_backward_b", |gpu| lora_backward_b(gpu, OUTPUTS)),
+    ("lora_backward_b (by fours)", |gpu| lora_backward_b(gpu, OUTPUTS + 3)),
     ("gradient_norm", gradient_norm),
     ("adamw", adamw),
     ("sgd", sgd),
     ("gram", gram),
 ];
 
-const VOCABULARY: usize = 301;
-
-fn log_softmax(gpu: &Gpu) -> Result<Case> {
-    let logits = Rng::new(20).normal(3 * VOCABULARY);
-    let want = logits.chunks(VOCABULARY).flat_map(softmax).map(f64::ln).collect();
+fn log_softmax(gpu: &Gpu, vocab: usize) -> Result<Case> {
+    let logits = Rng::new(20).normal(3 * vocab);
+    let want = logits.chunks(vocab).flat_map(softmax).map(f64::ln).collect();
     let output = Output::changed(gpu, &logits, want, 3e-6)?;
-    Ok(Case::new([ops::log_softmax(gpu, &output.buffer, VOCABULARY)?], 3, [output]))
+    Ok(Case::new([ops::log_softmax(gpu, &output.buffer, vocab)?], 3, [output]))
 }
 
-fn cross_entropy(gpu: &Gpu) -> Result<Case> {
+fn cross_entropy(gpu: &Gpu, vocab: usize) -> Result<Case> {
     let mut rng = Rng::new(21);
-    let mut logits: Vec<f32> = rng.normal(5 * VOCABULARY).iter().map(|v| 3.0 * v).collect();
-    let (targets, weights) = (rng.below(VOCABULARY as u32, 5), rng.normal(5));
+    let mut logits: Vec<f32> = rng.normal(5 * vocab).iter().map(|v| 3.0 * v).collect();
+    let (targets, weights) = (rng.below(vocab as u32, 5), rng.normal(5));
     logits[targets[0] as usize] = 20.0; // beyond the threshold: counts for nothing
     let threshold = 0.5;
     let (loss, probability, gradient) = twins::cross_entropy(&logits, &targets, &weights, f64::from(threshold));
@@ -62,16 +68,16 @@ fn cross_entropy(gpu: &Gpu) -> Result<Case> {
         weights: &gpu.storage_from("weights", &weights)?,
         loss: &outputs[1].buffer,
         probability: &outputs[2].buffer,
-        vocab: VOCABULARY,
+        vocab,
         threshold: Some(threshold),
     };
     Ok(Case::new([ops::cross_entropy(gpu, args)?], 5, outputs))
 }
 
-fn kl_divergence(gpu: &Gpu) -> Result<Case> {
+fn kl_divergence(gpu: &Gpu, vocab: usize) -> Result<Case> {
     let mut rng = Rng::new(22);
-    let (logits, weights) = (rng.normal(3 * VOCABULARY), rng.normal(3));
-    let base: Vec<f64> = rng.normal(3 * VOCABULARY).chunks(VOCABULARY).flat_map(softmax).collect();
+    let (logits, weights) = (rng.normal(3 * vocab), rng.normal(3));
+    let base: Vec<f64> = rng.normal(3 * vocab).chunks(vocab).flat_map(softmax).collect();
     let base_log: Vec<f32> = base.iter().map(|p| p.ln() as f32).collect();
     let (loss, gradient) = twins::kl_divergence(&logits, &base, &weights);
     let outputs = [Output::changed(gpu, &logits, gradient, 1e-5)?, Output::fresh(gpu, loss, 1e-5)?];
@@ -80,7 +86,7 @@ fn kl_divergence(gpu: &Gpu) -> Result<Case> {
         base: &gpu.storage_from("base", &base_log)?,
         weights: &gpu.storage_from("weights", &weights)?,
         loss: &outputs[1].buffer,
-        vocab: VOCABULARY,
+        vocab,
     };
     Ok(Case::new([ops::kl_divergence(gpu, args)?], 3, outputs))
 }
@@ -125,8 +131,8 @@ fn matmul_transposed(gpu: &Gpu, source: SourceType, fours: bool) -> Result<Case>
     Ok(Case::new([ops::matmul_transposed(gpu, args)?], rows, [dx]))
 }
 
-fn rms_norm_backward(gpu: &Gpu) -> Result<Case> {
-    let (rows, dim, epsilon) = (9, 91, 1e-5);
+fn rms_norm_backward(gpu: &Gpu, dim: usize) -> Result<Case> {
+    let (rows, epsilon) = (9, 1e-5);
     let mut rng = Rng::new(26);
     let (x, w, dy, before) = (rng.normal(rows * dim), rng.normal(dim), rng.normal(rows * dim), rng.normal(rows * dim));
     let gradient = twins::rms_norm_backward(&x, &w, &dy, epsilon);
@@ -145,15 +151,15 @@ fn rms_norm_backward(gpu: &Gpu) -> Result<Case> {
     Ok(Case::new([ops::rms_norm_backward(gpu, args)?], rows, [dx]))
 }
 
-fn swiglu_backward(gpu: &Gpu) -> Result<Case> {
+fn swiglu_backward(gpu: &Gpu, ffn: usize) -> Result<Case> {
     let mut rng = Rng::new(27);
-    let (gate_up, dh) = (rng.normal(3 * 2 * FFN), rng.normal(3 * FFN));
-    let out = Output::fresh(gpu, twins::swiglu_backward(&gate_up, &dh, FFN), 1e-5)?;
+    let (gate_up, dh) = (rng.normal(3 * 2 * ffn), rng.normal(3 * ffn));
+    let out = Output::fresh(gpu, twins::swiglu_backward(&gate_up, &dh, ffn), 1e-5)?;
     let args = ops::SwigluBackward {
         gate_up: &gpu.storage_from("gate_up", &gate_up)?,
         dh: &gpu.storage_from("dh", &dh)?,
         d_gate_up: &out.buffer,
-        ffn: FFN,
+        ffn,
     };
     Ok(Case::new([ops::swiglu_backward(gpu, args)?], 3, [out]))
 }
@@ -224,19 +230,19 @@ fn adapted_rows() -> (Vec<Row>, [Sequence; 2], Vec<f64>) {
     (rows, sequences, gates)
 }
 
-fn lora_backward_u(gpu: &Gpu) -> Result<Case> {
+fn lora_backward_u(gpu: &Gpu, outputs: usize) -> Result<Case> {
     let (rows, sequences, gates) = adapted_rows();
-    let (mut rng, slot_stride) = (Rng::new(30), 4 + OUTPUTS * RANK);
-    let (dy, b) = (rng.normal(rows.len() * OUTPUTS), rng.normal(2 * slot_stride));
+    let (mut rng, slot_stride) = (Rng::new(30), 4 + outputs * RANK);
+    let (dy, b) = (rng.normal(rows.len() * outputs), rng.normal(2 * slot_stride));
     let du = Output::fresh(gpu, twins::lora_backward_u(&gates, &dy, &b[slot_stride + 4..], RANK), 3e-6)?;
     let site = ops::LoraSite {
         dy: &gpu.storage_from("dy", &dy)?,
         rows: &gpu.storage_from("rows", &rows)?,
         sequences: &gpu.storage_from("sequences", &sequences)?,
         count: &count(gpu, rows.len(), SLOT)?,
-        outputs: OUTPUTS,
+        outputs,
         rank: RANK,
-        dy_stride: OUTPUTS,
+        dy_stride: outputs,
         dy_offset: 0,
         u_stride: RANK,
         u_offset: 0,
@@ -246,19 +252,19 @@ fn lora_backward_u(gpu: &Gpu) -> Result<Case> {
     Ok(Case::new([dispatch], rows.len(), [du]))
 }
 
-fn lora_backward_b(gpu: &Gpu) -> Result<Case> {
+fn lora_backward_b(gpu: &Gpu, outputs: usize) -> Result<Case> {
     let (rows, sequences, gates) = adapted_rows();
     let mut rng = Rng::new(31);
-    let (dy, u) = (rng.normal(rows.len() * OUTPUTS), rng.normal(rows.len() * RANK));
+    let (dy, u) = (rng.normal(rows.len() * outputs), rng.normal(rows.len() * RANK));
     let db = Output::fresh(gpu, twins::lora_backward_b(&gates, &dy, &u, RANK), 3e-6)?;
     let site = ops::LoraSite {
         dy: &gpu.storage_from("dy", &dy)?,
         rows: &gpu.storage_from("rows", &rows)?,
         sequences: &gpu.storage_from("sequences", &sequences)?,
         count: &count(gpu, rows.len(), SLOT)?,
-        outputs: OUTPUTS,
+        outputs,
         rank: RANK,
-        dy_stride: OUTPUTS,
+        dy_stride: outputs,
         dy_offset: 0,
         u_stride: RANK,
         u_offset: 0,
@@ -268,8 +274,8 @@ fn lora_backward_b(gpu: &Gpu) -> Result<Case> {
     Ok(Case::new([dispatch], rows.len(), [db]))
 }
 
-fn lora_backward_x(gpu: &Gpu) -> Result<Case> {
-    let (rows, k, stack, a_offset) = (9, 91, 6, 9);
+fn lora_backward_x(gpu: &Gpu, k: usize, a_offset: usize) -> Result<Case> {
+    let (rows, stack) = (9, 6);
     let mut rng = Rng::new(32);
     let (du, a, before) = (rng.normal(rows * stack), rng.normal(a_offset + stack * k), rng.normal(rows * k));
     let gradient = twins::lora_backward_x(&du, &a[a_offset..], stack, k);

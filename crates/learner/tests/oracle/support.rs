@@ -52,7 +52,7 @@ pub(crate) fn engine(path: PathBuf, layers: usize) -> Engine {
 
 /// The same with a slow adapter merged into it.
 pub(crate) fn engine_of(path: PathBuf, layers: usize, slow_adapter: Option<PeftFiles>) -> Engine {
-    let options = GpuOptions { adapter: std::env::var("TMEM_ADAPTER").ok(), kernels: None };
+    let options = GpuOptions { adapter: std::env::var("TMEM_ADAPTER").ok(), ..GpuOptions::default() };
     let gpu = pollster::block_on(Gpu::request(&options)).expect("these tests need an adapter");
     let mut loader = ModelLoader::new(&gpu);
     if let Some(files) = slow_adapter {

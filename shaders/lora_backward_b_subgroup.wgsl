@@ -1,0 +1,106 @@
+// Gradient of an adapter's B, as in lora_backward_b.wgsl, same shapes, for emulated adapters with subgroups of at least 8
+// invocations (matmul_subgroup.wgsl says why). A subgroup takes 32 n, four an invocation, and walks over the rows in
+// order, 8 at a time: each invocation reads u and gate of one of them, and the others have it by broadcast.
+// N, DY_STRIDE and DY_OFFSET are multiples of 4. Needs include/rows, include/lora_site and include/subgroup.
+
+@group(0) @binding(0) var<storage, read> dy: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> u: array<f32>;
+@group(0) @binding(4) var<storage, read_write> db: array<f32>;
+
+// For four n, 8 columns of B.
+struct Columns {
+    c0: vec4<f32>,
+    c1: vec4<f32>,
+    c2: vec4<f32>,
+    c3: vec4<f32>,
+    c4: vec4<f32>,
+    c5: vec4<f32>,
+    c6: vec4<f32>,
+    c7: vec4<f32>,
+}
+
+fn column_of(columns: u32, j: u32, at: u32) -> f32 {
+    if j < columns {
+        return u[at + j];
+    }
+    return 0.0;
+}
+
+fn add(sum: Columns, columns: u32, upstream: vec4<f32>, low: vec4<f32>, high: vec4<f32>) -> Columns {
+    var s = sum;
+    s.c0 += upstream * low.x;
+    if columns > 1u {
+        s.c1 += upstream * low.y;
+    }
+    if columns > 2u {
+        s.c2 += upstream * low.z;
+    }
+    if columns > 3u {
+        s.c3 += upstream * low.w;
+    }
+    if columns > 4u {
+        s.c4 += upstream * high.x;
+    }
+    if columns > 5u {
+        s.c5 += upstream * high.y;
+    }
+    if columns > 6u {
+        s.c6 += upstream * high.z;
+    }
+    if columns > 7u {
+        s.c7 += upstream * high.w;
+    }
+    return s;
+}
+
+fn keep(columns: u32, j: u32, at: u32, value: vec4<f32>) {
+    if j < columns {
+        db[at + j] = value.x;
+        db[at + RANK + j] = value.y;
+        db[at + 2u * RANK + j] = value.z;
+        db[at + 3u * RANK + j] = value.w;
+    }
+}
+
+@compute @workgroup_size(LANES)
+fn rows_in_order_by_subgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
+    // Where all columns fit in one group, the compiler is to know how many there are.
+    let first_column = select(group.z * COLUMNS, 0u, RANK <= COLUMNS);
+    let columns = min(COLUMNS, RANK - first_column);
+    let n = (group.x * LANES + lane) * 4u;
+    let read = (min(n, N - 4u) + DY_OFFSET) / 4u;
+    let stride = DY_STRIDE / 4u;
+    let last = count.x - 1u;
+    var sum = Columns();
+    for (var start = 0u; start < count.x; start += LANES) {
+        // Rows beyond the last one count for nothing.
+        let row = min(start + lane, last);
+        let gate = select(0.0, gate_of(row), start + lane <= last);
+        let at = row * U_STRIDE + U_OFFSET + first_column;
+        let low = gate * vec4(
+            column_of(columns, 0u, at), column_of(columns, 1u, at), column_of(columns, 2u, at), column_of(columns, 3u, at),
+        );
+        let high = gate * vec4(
+            column_of(columns, 4u, at), column_of(columns, 5u, at), column_of(columns, 6u, at), column_of(columns, 7u, at),
+        );
+        sum = add(sum, columns, dy[read + start * stride], subgroupBroadcast(low, 0u), subgroupBroadcast(high, 0u));
+        sum = add(sum, columns, dy[read + min(start + 1u, last) * stride], subgroupBroadcast(low, 1u), subgroupBroadcast(high, 1u));
+        sum = add(sum, columns, dy[read + min(start + 2u, last) * stride], subgroupBroadcast(low, 2u), subgroupBroadcast(high, 2u));
+        sum = add(sum, columns, dy[read + min(start + 3u, last) * stride], subgroupBroadcast(low, 3u), subgroupBroadcast(high, 3u));
+        sum = add(sum, columns, dy[read + min(start + 4u, last) * stride], subgroupBroadcast(low, 4u), subgroupBroadcast(high, 4u));
+        sum = add(sum, columns, dy[read + min(start + 5u, last) * stride], subgroupBroadcast(low, 5u), subgroupBroadcast(high, 5u));
+        sum = add(sum, columns, dy[read + min(start + 6u, last) * stride], subgroupBroadcast(low, 6u), subgroupBroadcast(high, 6u));
+        sum = add(sum, columns, dy[read + min(start + 7u, last) * stride], subgroupBroadcast(low, 7u), subgroupBroadcast(high, 7u));
+    }
+    if n < N {
+        let to = B_OFFSET + n * RANK + first_column;
+        keep(columns, 0u, to, sum.c0);
+        keep(columns, 1u, to, sum.c1);
+        keep(columns, 2u, to, sum.c2);
+        keep(columns, 3u, to, sum.c3);
+        keep(columns, 4u, to, sum.c4);
+        keep(columns, 5u, to, sum.c5);
+        keep(columns, 6u, to, sum.c6);
+        keep(columns, 7u, to, sum.c7);
+    }
+}

@@ -1,0 +1,93 @@
+// Gradient of an adapter's inner activations, as in lora_backward_u.wgsl, same shapes, for emulated adapters with subgroups
+// of at least 8 invocations (matmul_subgroup.wgsl says why). A subgroup takes 32 rows, four an invocation, and 8 columns of
+// B; each invocation reads one column, and the others have it by broadcast. Sums run in the order of n.
+// N, DY_STRIDE and DY_OFFSET are multiples of 4. Needs include/rows, include/lora_site and include/subgroup.
+
+override SLOT_STRIDE: u32;
+
+@group(0) @binding(0) var<storage, read> dy: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> b: array<f32>;
+@group(0) @binding(4) var<storage, read_write> du: array<f32>;
+
+// For four rows, 8 columns of B.
+struct Columns {
+    c0: vec4<f32>,
+    c1: vec4<f32>,
+    c2: vec4<f32>,
+    c3: vec4<f32>,
+    c4: vec4<f32>,
+    c5: vec4<f32>,
+    c6: vec4<f32>,
+    c7: vec4<f32>,
+}
+
+// Adds the products of one output of four rows with its row of B, of which each invocation holds one column.
+fn add(sum: Columns, columns: u32, upstream: vec4<f32>, own: f32) -> Columns {
+    let low = from_lower(own);
+    let high = from_upper(own);
+    var s = sum;
+    s.c0 += upstream * low.x;
+    if columns > 1u {
+        s.c1 += upstream * low.y;
+    }
+    if columns > 2u {
+        s.c2 += upstream * low.z;
+    }
+    if columns > 3u {
+        s.c3 += upstream * low.w;
+    }
+    if columns > 4u {
+        s.c4 += upstream * high.x;
+    }
+    if columns > 5u {
+        s.c5 += upstream * high.y;
+    }
+    if columns > 6u {
+        s.c6 += upstream * high.z;
+    }
+    if columns > 7u {
+        s.c7 += upstream * high.w;
+    }
+    return s;
+}
+
+fn keep(columns: u32, j: u32, first_row: u32, column: u32, gates: vec4<f32>, value: vec4<f32>) {
+    if j < columns {
+        let product = gates * value;
+        for (var r = 0u; r < 4u; r++) {
+            if first_row + r < count.x {
+                du[(first_row + r) * U_STRIDE + U_OFFSET + column + j] = product[r];
+            }
+        }
+    }
+}
+
+@compute @workgroup_size(LANES)
+fn tile_per_subgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
+    // Where all columns fit in one group, the compiler is to know how many there are.
+    let first_column = select(group.z * COLUMNS, 0u, RANK <= COLUMNS);
+    let columns = min(COLUMNS, RANK - first_column);
+    let first_row = (group.y * LANES + lane) * 4u;
+    let row = min(vec4(first_row) + vec4(0u, 1u, 2u, 3u), vec4(count.x - 1u));
+    let at = row * (DY_STRIDE / 4u) + DY_OFFSET / 4u;
+    // Invocations without a column of their own read the last one.
+    let base = (count.y - 1u) * SLOT_STRIDE + B_OFFSET + first_column + min(lane, columns - 1u);
+    var sum = Columns();
+    for (var n = 0u; n < N / 4u; n++) {
+        let start = base + 4u * n * RANK;
+        let g = transpose(mat4x4(dy[at.x + n], dy[at.y + n], dy[at.z + n], dy[at.w + n]));
+        sum = add(sum, columns, g[0], b[start]);
+        sum = add(sum, columns, g[1], b[start + RANK]);
+        sum = add(sum, columns, g[2], b[start + 2u * RANK]);
+        sum = add(sum, columns, g[3], b[start + 3u * RANK]);
+    }
+    let gates = vec4(gate_of(row.x), gate_of(row.y), gate_of(row.z), gate_of(row.w));
+    keep(columns, 0u, first_row, first_column, gates, sum.c0);
+    keep(columns, 1u, first_row, first_column, gates, sum.c1);
+    keep(columns, 2u, first_row, first_column, gates, sum.c2);
+    keep(columns, 3u, first_row, first_column, gates, sum.c3);
+    keep(columns, 4u, first_row, first_column, gates, sum.c4);
+    keep(columns, 5u, first_row, first_column, gates, sum.c5);
+    keep(columns, 6u, first_row, first_column, gates, sum.c6);
+    keep(columns, 7u, first_row, first_column, gates, sum.c7);
+}
