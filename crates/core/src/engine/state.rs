@@ -70,7 +70,7 @@ impl Engine {
         Ok(norms.collect())
     }
 
-    /// B of all sites, flat.
+    /// B of all sites in the slot that is trained, flat.
     pub(super) async fn read_b(&self) -> Result<Vec<f32>, EngineError> {
         match &self.adapter {
             Some(adapter) => Ok(self.gpu.read(&adapter.b, 0, adapter.sites.b_len).await?),
@@ -78,11 +78,11 @@ impl Engine {
         }
     }
 
-    /// B ← 0.
+    /// B ← 0 in the slot that is trained.
     pub(super) fn clear_b(&self) {
         if let Some(adapter) = &self.adapter {
             let mut commands = self.gpu.commands("clear B");
-            commands.clear(&adapter.b, 0, adapter.b.size());
+            commands.clear(&adapter.b, 0, adapter.sites.b_len as u64 * 4);
             commands.submit();
         }
     }
@@ -124,6 +124,9 @@ impl Engine {
         }
         self.delta = delta_id(snapshot.delta.version, &snapshot.b);
         self.cards = snapshot.cards.clone();
+        if let Some(gate) = self.slots.gate_of(snapshot) {
+            self.gate = gate.clone();
+        }
         self.rebuild_gate().await
     }
 
@@ -149,20 +152,28 @@ impl Engine {
 
     /// The gate for the cards that Δ knows. What it had of them stays; only new questions are computed.
     pub(super) async fn rebuild_gate(&mut self) -> Result<(), EngineError> {
-        if !self.has_gate() || self.cards.is_empty() {
-            self.gate = Gate::default();
+        let (mut gate, cards) = (std::mem::take(&mut self.gate), std::mem::take(&mut self.cards));
+        let done = self.fill_gate(&mut gate, &cards).await;
+        (self.gate, self.cards) = (gate, cards);
+        done
+    }
+
+    /// Makes `gate` the one for `cards`, keeping what it has of them.
+    pub(super) async fn fill_gate(&mut self, gate: &mut Gate, cards: &[Card]) -> Result<(), EngineError> {
+        if !self.has_gate() || cards.is_empty() {
+            *gate = Gate::default();
             return Ok(());
         }
         let prefix = self.prompt_prefix()?;
-        if !self.gate.is_around(&prefix) {
+        if !gate.is_around(&prefix) {
             let neutral = self.neutral_states(&prefix).await?;
-            self.gate = Gate::around(&prefix, &neutral);
+            *gate = Gate::around(&prefix, &neutral);
         }
-        let known = self.gate.known();
+        let known = gate.known();
         let is_new = |card: &&Card| card.questions().any(|question| !known.contains(question));
-        let new: Vec<Card> = self.cards.iter().filter(is_new).cloned().collect();
+        let new: Vec<Card> = cards.iter().filter(is_new).cloned().collect();
         let states = self.question_states(&new, &prefix).await?;
-        self.gate.set_questions(&questions_of(&self.cards), &states, self.settings.fast.gate_pass);
+        gate.set_questions(&questions_of(cards), &states, self.settings.fast.gate_pass);
         Ok(())
     }
 
