@@ -105,11 +105,15 @@ impl<'a, P: Sampler> Lockstep<'a, P> {
         }
     }
 
-    /// Does everything that is waited for; `false` where nothing is.
+    /// Does what is waited for; `false` where nothing is. Writes come first: who has written then goes on together with those
+    /// who had nothing to write.
     async fn serve(&self) -> Result<bool, PolicyError> {
         let calls: Vec<(usize, Call)> = {
             let mut places = self.places.borrow_mut();
-            places.iter_mut().enumerate().filter_map(|(at, place)| Some((at, place.call.take()?))).collect()
+            let is_write = |place: &Place| matches!(place.call, Some(Call::Learn { .. }));
+            let writes = places.iter().any(is_write);
+            let due = places.iter_mut().enumerate().filter(|(_, place)| !writes || is_write(place));
+            due.filter_map(|(at, place)| Some((at, place.call.take()?))).collect()
         };
         if calls.is_empty() {
             return Ok(false);

@@ -34,21 +34,17 @@ const CASES: [Case; 4] = [
     Case { name: "1 adapter", sequences: 1, adapters: 1 },
 ];
 
-/// One round of all cases after another, so that what slows one of them down slows its neighbours too; the best of each.
-/// Leaves Δ = 0.
+/// Round after round of all cases, so that what slows one of them down slows its neighbours too; the best of each. Leaves
+/// Δ = 0.
 pub(super) async fn all(engine: &mut Engine, repetitions: usize, abort: &Abort) -> Result<Vec<Figure>> {
     engine.reserve(BatchRoom { others: SEQUENCES, tokens: 128 * SEQUENCES })?;
     let adapters = adapters(engine).await?;
     let mut best = CASES.map(|_| f64::INFINITY);
     let mut prompt = 0;
-    for repetition in 0..=repetitions {
+    for _ in 0..repetitions {
         for (case, best) in CASES.iter().zip(&mut best) {
             let (seconds, tokens) = decode(engine, case, &adapters, abort).await?;
-            prompt = tokens;
-            // The first round makes the plans.
-            if repetition > 0 {
-                *best = best.min(seconds);
-            }
+            (*best, prompt) = (best.min(seconds), tokens);
         }
     }
     engine.reserve(BatchRoom::default())?;
@@ -72,33 +68,33 @@ pub(super) async fn all(engine: &mut Engine, repetitions: usize, abort: &Abort) 
     Ok(figures.collect())
 }
 
-/// Seconds of [`TOKENS`] decoding steps: a long generation less a short one of the same prompts, so that prefill does not
-/// count. Also the tokens of a prompt.
+/// Seconds of [`TOKENS`] decoding steps, from the first token on, so that neither prefill nor what is made once counts.
+/// Also the tokens of a prompt.
 async fn decode(engine: &mut Engine, case: &Case, adapters: &[Snapshot], abort: &Abort) -> Result<(f64, usize)> {
     let weights = if case.adapters == 0 { Weights::Frozen } else { Weights::FastUngated };
-    let mut timed = async |tokens: usize| -> Result<(f64, usize, usize)> {
-        let request = |n: usize| GenerateRequest {
-            messages: vec![Message::user(format!("Tell me a long story about a keeper who wrote {n} letters."))],
-            max_tokens: tokens,
-            weights,
-            ..GenerateRequest::default()
-        };
-        let requests: Vec<_> = (1..=case.sequences).map(request).collect();
-        let adapter = |at: usize| &adapters[at % case.adapters.max(1)];
-        let asked = requests.iter().enumerate().map(|(at, request)| UnderDelta { delta: adapter(at), request });
-        let asked: Vec<_> = asked.collect();
-        let began = Instant::now();
-        let made = engine.generate_under(&asked, &mut |_, _| {}, abort).await?;
-        if abort.is_aborted() {
-            return Err(Stopped.into());
-        }
-        let generated = made.iter().map(|generation| generation.tokens.len()).sum();
-        Ok((began.elapsed().as_secs_f64(), generated, made.first().map_or(0, |generation| generation.prompt_tokens)))
+    let request = |n: usize| GenerateRequest {
+        messages: vec![Message::user(format!("Tell me a long story about {n} letters."))],
+        max_tokens: 1 + TOKENS,
+        weights,
+        ..GenerateRequest::default()
     };
-    let (short_seconds, short, prompt) = timed(1).await?;
-    let (long_seconds, long, _) = timed(1 + TOKENS).await?;
-    ensure!(long - short == case.sequences * TOKENS, "a story ended too early to measure decoding");
-    Ok((long_seconds - short_seconds, prompt))
+    let requests: Vec<_> = (1..=case.sequences).map(request).collect();
+    let adapter = |at: usize| &adapters[at % case.adapters.max(1)];
+    let asked: Vec<_> =
+        requests.iter().enumerate().map(|(at, request)| UnderDelta { delta: adapter(at), request }).collect();
+    let mut told: Option<(Instant, Instant)> = None;
+    let mut observe = |_: usize, _: &str| {
+        let now = Instant::now();
+        told = Some((told.map_or(now, |(first, _)| first), now));
+    };
+    let made = engine.generate_under(&asked, &mut observe, abort).await?;
+    if abort.is_aborted() {
+        return Err(Stopped.into());
+    }
+    let whole = made.iter().all(|generation| generation.tokens.len() == 1 + TOKENS);
+    ensure!(whole, "a story ended too early to measure decoding");
+    let seconds = told.map_or(f64::INFINITY, |(first, last)| (last - first).as_secs_f64());
+    Ok((seconds, made.first().map_or(0, |generation| generation.prompt_tokens)))
 }
 
 /// Different adapters, without cards.
