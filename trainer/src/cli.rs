@@ -442,6 +442,8 @@ pub(crate) enum Measurement {
     Prefill,
     /// Generating, for one sequence and for eight
     Decode,
+    /// Generating for 64 sequences under 64 adapters, beside one and none
+    Adapters,
     /// A training step
     Step,
     /// A whole write

@@ -1,6 +1,6 @@
 //! Will it fit? Asked as soon as the head of a model file is known, before its weights are loaded.
 
-use tmem_core::engine::MemoryEstimate;
+use tmem_core::engine::{BatchRoom, MemoryEstimate};
 use tmem_core::model::gguf::{GgufError, GgufReader, TensorInfo};
 use tmem_core::model::{LoadError, ModelConfig};
 use tmem_core::settings::Settings;
@@ -71,7 +71,8 @@ impl Gauge {
             |tensor: &TensorInfo| (2 * tensor.rows as u64 * tensor.row_len as u64).saturating_sub(tensor.bytes());
         let projections = header.tensors.iter().filter(|tensor| self.merged && tensor.name.starts_with("blk."));
         let file_bytes = self.file_bytes + projections.map(half_precision).sum::<u64>();
-        let needed = MemoryEstimate::new(&config, file_bytes, &self.settings).map_or(0, |sum| sum.total());
+        let needed =
+            MemoryEstimate::new(&config, file_bytes, &self.settings, BatchRoom::default()).map_or(0, |sum| sum.total());
         self.reader = None;
         match refusal(needed, largest, self.room) {
             Some(words) => Err(GaugeError::TooLarge(words)),

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use serde::Serialize;
-use tmem_core::engine::{Engine, MemoryEstimate, SiteInfo};
+use tmem_core::engine::{BatchRoom, Engine, MemoryEstimate, SiteInfo};
 use tmem_gpu::{AdapterKind, Gpu, KernelCheck};
 
 use crate::cli::{Common, InspectArguments};
@@ -186,7 +186,7 @@ fn model(engine: &Engine) -> ModelReport {
 
 fn memory(engine: &Engine, file_bytes: u64) -> Result<MemoryReport> {
     let (gpu, limits) = (engine.gpu(), engine.gpu().limits());
-    let needed = MemoryEstimate::new(&engine.model().config, file_bytes, engine.settings())?;
+    let needed = MemoryEstimate::new(&engine.model().config, file_bytes, engine.settings(), BatchRoom::default())?;
     Ok(MemoryReport {
         needed_bytes: NeededReport {
             weights: needed.weights,

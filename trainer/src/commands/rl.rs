@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 use tmem_core::abort::Abort;
-use tmem_core::engine::Engine;
+use tmem_core::engine::{BatchRoom, Engine};
 use tmem_core::fast::peft::PeftFiles;
 use tmem_core::model::HostModel;
 use tmem_core::settings::Settings;
@@ -57,6 +57,10 @@ struct RlConfig {
     /// Steps from one whose episodes are written down to the next; 0 = none.
     #[serde(default)]
     episodes_every: usize,
+    /// Tokens of all episodes' sequences that the cache holds at once; 0 = two of the longest prompts. With more, more
+    /// episodes are one batch.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    cache_tokens: usize,
     /// How the agent lives.
     #[serde(default)]
     agent: Settings,
@@ -64,6 +68,12 @@ struct RlConfig {
     slow: SlowSettings,
     tasks: TaskSettings,
     rl: RlSettings,
+}
+
+/// What is not set is not written, so that runs from before it was there go on.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 impl RlConfig {
@@ -122,7 +132,7 @@ pub(crate) async fn run(common: &Common, arguments: &TrainingArguments) -> Resul
     }
     let gpu = open_gpu(common).await?;
     let mut run = Run::open(&config, folder, rl.steps(), tasks.as_ref())?;
-    let sampler = Sampler { gpu, model_file, host: &host, abort };
+    let sampler = Sampler { gpu, model_file, host: &host, cache_tokens: config.cache_tokens, abort };
     let outcome = train(&mut rl, &sampler, &mut run).await;
     if outcome.as_ref().is_err_and(|error| error.is::<Stopped>()) {
         // Ctrl-C loses the step under way and nothing else.
@@ -164,6 +174,7 @@ struct Sampler<'a> {
     gpu: Gpu,
     model_file: PathBuf,
     host: &'a HostModel,
+    cache_tokens: usize,
     abort: Abort,
 }
 
@@ -172,7 +183,9 @@ impl Sampler<'_> {
     async fn engine(&self, slow: PeftFiles, agent: &Settings) -> Result<Engine> {
         let loaded = load_model(&self.gpu, &self.model_file, Some(slow), &ProgressBar::hidden(), &self.abort);
         let (model, _) = loaded.with_context(|| format!("cannot load {}", self.model_file.display()))?;
-        Ok(Engine::new(&self.gpu, model, agent).await?)
+        let mut engine = Engine::new(&self.gpu, model, agent).await?;
+        engine.reserve(BatchRoom { tokens: self.cache_tokens, ..BatchRoom::default() })?;
+        Ok(engine)
     }
 }
 

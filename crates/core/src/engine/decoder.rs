@@ -13,8 +13,8 @@ use crate::rollout::policy::Sampling;
 pub(crate) const STEPS_IN_FLIGHT: usize = 3;
 
 /// Sequences decoded at a time. Kernels are compiled for the plan's size: a person alone, one with the frozen twin, a
-/// group, a list of questions.
-pub(crate) const DECODER_ROWS: [usize; 4] = [1, 4, 8, 32];
+/// group, a list of questions, episodes in step.
+pub(crate) const DECODER_ROWS: [usize; 5] = [1, 4, 8, 32, 64];
 
 /// Decoding plans by size, each made when a batch first needs it.
 #[derive(Default)]

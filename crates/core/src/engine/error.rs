@@ -56,6 +56,24 @@ pub enum EngineError {
         /// Numbers wanted.
         wanted: usize,
     },
+    /// A saved state under another state's name.
+    #[error("the saved fast weights are not those that their hash {0} names: save them again")]
+    WrongHash(String),
+    /// Fast weights with an A of their own in a batch with others.
+    #[error(
+        "an imported adapter has its own A, which fast weights of one batch share:          restore it and ask under it alone"
+    )]
+    OtherA,
+    /// Not even one Δ has room besides the one in force.
+    #[error(
+        "this GPU binds {limit} bytes at once, two sets of fast weights need {needed}:          set a smaller fast.rank or fast.layers, or restore each of them and ask under it alone"
+    )]
+    NoSlot {
+        /// Bytes of two slots.
+        needed: u64,
+        /// Bytes the device can bind at once.
+        limit: u64,
+    },
     /// Fast weights were asked for without sites.
     #[error("these settings adapt no layer: set fast.layers to at least 1")]
     NoSites,

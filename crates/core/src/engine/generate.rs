@@ -23,21 +23,33 @@ struct Job<'a> {
 }
 
 impl Engine {
-    /// Generates all requests, in batches as large as the cache allows.
+    /// Generates all requests under the Δ in force, in batches as large as the cache allows.
     pub(super) async fn generate_all(
         &mut self,
         requests: &[GenerateRequest],
         observe: &mut dyn FnMut(usize, &str),
         abort: &Abort,
     ) -> Result<Vec<Generation>, EngineError> {
+        let slots = self.in_force(requests.len());
+        self.generate_in(&requests.iter().collect::<Vec<_>>(), &slots, observe, abort).await
+    }
+
+    /// Generates all requests, each under the Δ in its slot.
+    pub(super) async fn generate_in(
+        &mut self,
+        requests: &[&GenerateRequest],
+        slots: &[u32],
+        observe: &mut dyn FnMut(usize, &str),
+        abort: &Abort,
+    ) -> Result<Vec<Generation>, EngineError> {
         let mut prompts = Vec::with_capacity(requests.len());
-        for request in requests {
+        for (request, &slot) in requests.iter().zip(slots) {
             let tokens = self.encode_prompt(&request.messages, &request.assistant_prefix)?;
             let (needed, limit) = (tokens.len() + 1, self.context_limit());
             if needed > limit {
                 return Err(EngineError::PromptTooLong { tokens: needed, limit });
             }
-            prompts.push(Prompt { tokens, weights: request.weights });
+            prompts.push(Prompt { tokens, weights: request.weights, slot });
         }
         let mut generations = Vec::with_capacity(requests.len());
         while generations.len() < requests.len() {
@@ -58,7 +70,7 @@ impl Engine {
 
     /// Cache slots that every sequence of a batch needs beyond its prompt: its own tokens, and those of steps that
     /// were already on their way when it ended.
-    fn room(&self, requests: &[GenerateRequest], prompts: &[Prompt]) -> usize {
+    fn room(&self, requests: &[&GenerateRequest], prompts: &[Prompt]) -> usize {
         let longest = prompts.iter().map(|p| p.tokens.len()).max().unwrap_or(0);
         let wanted = requests.iter().map(|r| r.max_tokens).max().unwrap_or(0);
         wanted.min(self.context_limit().saturating_sub(longest)) + super::decoder::STEPS_IN_FLIGHT + 1
@@ -66,14 +78,14 @@ impl Engine {
 
     async fn decode(
         &mut self,
-        requests: &[GenerateRequest],
+        requests: &[&GenerateRequest],
         prepared: &Prepared,
         observe: &mut dyn FnMut(usize, &str),
         abort: &Abort,
     ) -> Result<Vec<Generation>, EngineError> {
         let limit = self.context_limit();
         let mut jobs: Vec<Job<'_>> = Vec::with_capacity(requests.len());
-        for (request, active) in requests.iter().zip(&prepared.active) {
+        for (&request, active) in requests.iter().zip(&prepared.active) {
             jobs.push(Job {
                 request,
                 stream: TokenStream::new(),

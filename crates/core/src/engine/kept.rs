@@ -9,27 +9,30 @@ use tmem_gpu::{Buffer, Gpu, GpuError};
 use super::runner::common_prefix;
 use crate::model::{KvCache, KvRange};
 
-/// Prompts kept at most: those of the fast weights, of the frozen twin, and of a writer in between.
+/// Prompts kept at most where there is one Δ: those of the fast weights, of the frozen twin, and of a writer in between.
 const MOST: usize = 4;
 /// Fewer tokens are not worth their slots.
 const SHORTEST: usize = 8;
 /// Tokens copied at a time.
 const COPIED: usize = 512;
 
-/// What keys and values depend on besides the tokens.
+/// What keys and values depend on besides the tokens. The slot that Δ lies in is not part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Under {
-    slot: u32,
     scale: u32,
     /// Hash of Δ; empty where it does not apply.
     delta: String,
 }
 
 impl Under {
-    /// An adapter slot and the scale of Δ, whose hash is `delta`.
-    pub(crate) fn new(slot: u32, scale: f32, delta: &str) -> Self {
-        let delta = if slot == 0 { String::new() } else { delta.to_owned() };
-        Self { slot, scale: scale.to_bits(), delta }
+    /// The scale of the Δ with this hash.
+    pub(crate) fn new(scale: f32, delta: &str) -> Self {
+        Self { scale: scale.to_bits(), delta: delta.to_owned() }
+    }
+
+    /// No Δ.
+    pub(crate) fn frozen() -> Self {
+        Self { scale: 0f32.to_bits(), delta: String::new() }
     }
 }
 
@@ -45,11 +48,18 @@ pub(crate) struct Kept {
 #[derive(Debug, Default)]
 pub(crate) struct KeptPrefixes {
     all: Vec<Kept>,
+    /// Δ besides the one in force; as many prompts more are kept.
+    held: usize,
     /// A buffer cannot be copied onto itself.
     between: Option<Buffer>,
 }
 
 impl KeptPrefixes {
+    /// Keeps one prompt more for each of `held` Δ besides the one in force.
+    pub(crate) fn set_held(&mut self, held: usize) {
+        self.held = held;
+    }
+
     /// Keeps a run. Those that hold little else than its beginning, and the oldest beyond a few, give their slots back.
     pub(crate) fn keep(&mut self, cache: &mut KvCache, new: Kept) {
         if new.tokens.len() < SHORTEST {
@@ -61,7 +71,7 @@ impl KeptPrefixes {
         self.all = stay;
         gone.into_iter().for_each(|old| cache.release(old.range));
         self.all.push(new);
-        if self.all.len() > MOST {
+        if self.all.len() > MOST + self.held {
             self.evict(cache);
         }
     }

@@ -2,8 +2,9 @@
 
 use super::decoder::STEPS_IN_FLIGHT;
 use super::learn::TRAIN_SIZE;
-use super::runner::{MAX_SEQUENCES, PREFILL_LOGITS, PREFILL_ROWS};
-use super::{DECODER_ROWS, STORE_ROWS, cache_tokens};
+use super::runner::{MAX_SEQUENCES, PREFILL};
+use super::slots::slots_for;
+use super::{BatchRoom, DECODER_ROWS, STORE_ROWS};
 use crate::fast::{SiteError, Sites, TrainPlan};
 use crate::model::{KvCache, ModelConfig, PlanSize};
 use crate::settings::Settings;
@@ -20,18 +21,19 @@ pub struct MemoryEstimate {
     pub activations: u64,
     /// What a write adds at first: saved activations, gradients, moments.
     pub training: u64,
+    /// The slots of other Δ than the one in force.
+    pub slots: u64,
 }
 
 impl MemoryEstimate {
-    /// For a file of `file_bytes` with this configuration.
+    /// For a file of `file_bytes` with this configuration, and room for batches.
     ///
     /// # Errors
     /// Settings that name sites which the model does not have.
-    pub fn new(config: &ModelConfig, file_bytes: u64, settings: &Settings) -> Result<Self, SiteError> {
+    pub fn new(config: &ModelConfig, file_bytes: u64, settings: &Settings, room: BatchRoom) -> Result<Self, SiteError> {
         let sites = Sites::new(config, &settings.fast)?;
-        let slots = cache_tokens(config, settings);
+        let slots = room.cache_tokens(config, settings);
         let hidden_row = config.hidden as u64 * 4;
-        let prefill = PlanSize { rows: PREFILL_ROWS, logits: PREFILL_LOGITS, sequences: MAX_SEQUENCES };
         let decoders: u64 = DECODER_ROWS
             .map(|rows| {
                 PlanSize { rows, logits: rows, sequences: MAX_SEQUENCES }.bytes(config) + STEPS_IN_FLIGHT as u64
@@ -43,13 +45,15 @@ impl MemoryEstimate {
         Ok(Self {
             weights: file_bytes,
             cache: KvCache::bytes(config, slots) + (slots + STORE_ROWS) as u64 * hidden_row,
-            activations: prefill.bytes(config) + decoders,
+            activations: PREFILL.bytes(config) + decoders,
             training: TrainPlan::bytes(config, adapted, TRAIN_SIZE) + moments,
+            // While they are made, what was there before lies beside them.
+            slots: if room.others == 0 { 0 } else { (slots_for(room.others) as u64 + 1) * sites.b_len as u64 * 4 },
         })
     }
 
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.weights + self.cache + self.activations + self.training
+        self.weights + self.cache + self.activations + self.training + self.slots
     }
 }

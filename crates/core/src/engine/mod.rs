@@ -15,8 +15,10 @@ mod memory;
 mod peft;
 mod policy;
 mod prepare;
+mod room;
 mod runner;
 mod score;
+mod slots;
 mod spectrum;
 mod state;
 
@@ -29,17 +31,18 @@ pub use memory::MemoryEstimate;
 use crate::card::Card;
 use crate::fast::{Adapter, DeltaId, Gate, Sites};
 use crate::message::{Message, Role};
-use crate::model::{Model, ModelConfig, Shared};
+use crate::model::{Model, Shared};
 use crate::settings::Settings;
 use anchors::Anchors;
 use decoder::{DECODER_ROWS, Decoders};
 use examples::HiddenStore;
 use learn::Trainer;
+pub use room::BatchRoom;
 use runner::Runner;
+use slots::Slots;
+pub use slots::UnderDelta;
 pub use state::SiteInfo;
 
-/// Tokens the cache holds at least.
-const LEAST_CACHE_TOKENS: usize = 256;
 /// Rows of hidden states kept across writes at first; grows with need.
 const STORE_ROWS: usize = 4096;
 
@@ -64,6 +67,9 @@ pub struct Engine {
     model: Model,
     settings: Settings,
     adapter: Option<Adapter>,
+    /// What is in the slots of the adapter besides the one that is trained.
+    slots: Slots,
+    room: BatchRoom,
     sites: Vec<SiteInfo>,
     /// Whether A came from an imported adapter.
     imported_a: bool,
@@ -79,18 +85,13 @@ pub struct Engine {
     statistics: Statistics,
 }
 
-/// Tokens the cache holds: two prompts of the longest kind.
-fn cache_tokens(config: &ModelConfig, settings: &Settings) -> usize {
-    (2 * settings.rollout.context_tokens.min(config.context)).max(LEAST_CACHE_TOKENS)
-}
-
 impl Engine {
     /// Binds the model for use: cache, plans, and the A of every site (a truncated SVD on the GPU).
     ///
     /// # Errors
     /// Settings that do not fit the model, or a GPU that has no room.
     pub async fn new(gpu: &Gpu, model: Model, settings: &Settings) -> Result<Self, EngineError> {
-        let slots = cache_tokens(&model.config, settings);
+        let slots = BatchRoom::default().cache_tokens(&model.config, settings);
         let sites = Sites::new(&model.config, &settings.fast)?;
         let adapter = if sites.sites.is_empty() { None } else { Some(Adapter::new(gpu, sites, 1)?) };
         let runner = Runner::new(gpu, &model, adapter.as_ref(), slots)?;
@@ -100,6 +101,8 @@ impl Engine {
             model,
             settings: settings.clone(),
             adapter,
+            slots: Slots::default(),
+            room: BatchRoom::default(),
             sites: Vec::new(),
             imported_a: false,
             runner,
@@ -164,7 +167,8 @@ impl Engine {
         if settings.fast.loss_threshold != self.settings.fast.loss_threshold {
             self.trainer = None;
         }
-        let slots = cache_tokens(&self.model.config, settings);
+        let slots = self.room.cache_tokens(&self.model.config, settings);
+        self.slots.clear();
         if same_sites && same_a {
             if slots != self.runner.cache.slots() {
                 self.runner = Runner::new(&self.gpu, &self.model, self.adapter.as_ref(), slots)?;
@@ -196,7 +200,7 @@ impl Engine {
 
     /// Tokens that a prompt and what follows it may have.
     fn context_limit(&self) -> usize {
-        self.model.config.context.min(self.runner.cache.slots() / 2)
+        self.model.config.context.min(BatchRoom::default().cache_tokens(&self.model.config, &self.settings) / 2)
     }
 
     /// Sequences that can be decoded together.

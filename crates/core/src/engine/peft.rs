@@ -92,6 +92,7 @@ impl Engine {
         }
         adapter.set_a(&self.gpu, a);
         self.imported_a = true;
+        self.slots.clear();
         Ok(())
     }
 

@@ -1,11 +1,13 @@
 //! From requests to sequences that are ready to decode: shared prefixes, the gate's decision, prefill.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
+
 use tmem_gpu::{GpuError, Sequence};
 
 use super::kept::{Kept, Under};
 use super::runner::{Active, MAX_SEQUENCES, Pass, common_prefix};
 use super::{Engine, EngineError};
-use crate::model::KvRange;
 use crate::rollout::policy::{GateReading, Weights};
 
 /// One prompt to be prefilled.
@@ -13,6 +15,15 @@ use crate::rollout::policy::{GateReading, Weights};
 pub(super) struct Prompt {
     pub(super) tokens: Vec<u32>,
     pub(super) weights: Weights,
+    /// Slot of the Δ it runs under where its weights are not the frozen ones; 0 where there is none.
+    pub(super) slot: u32,
+}
+
+impl Prompt {
+    /// The slot whose Δ applies before a gate has decided.
+    fn adapted_by(&self) -> u32 {
+        if self.weights == Weights::Frozen { 0 } else { self.slot }
+    }
 }
 
 /// A batch whose prompts are in the cache.
@@ -23,6 +34,7 @@ pub(super) struct Prepared {
     known: usize,
     /// What of a prompt alone in its batch is kept afterwards.
     kept: Option<Kept>,
+    /// Shared prefixes that are computed, one for each Δ and scale.
     prefixes: Vec<Kept>,
 }
 
@@ -45,7 +57,8 @@ impl Engine {
     async fn try_prepare(&mut self, prompts: &[Prompt], more: usize) -> Result<Prepared, EngineError> {
         let shared = self.shared_prefix(prompts);
         // A prompt alone may go on where an earlier one ended. Where a gate decides, it does so on the whole prompt.
-        let alone = prompts.len() == 1 && !(self.has_gate() && prompts[0].weights == Weights::Fast && self.adapts());
+        let alone =
+            prompts.len() == 1 && !(self.has_gate() && prompts[0].weights == Weights::Fast && prompts[0].slot != 0);
         let mut prepared = Prepared {
             active: Vec::new(),
             gates: vec![None; prompts.len()],
@@ -55,14 +68,12 @@ impl Engine {
         };
         for prompt in prompts {
             let length = prompt.tokens.len() - shared + more;
-            let (slot, scale) = match prompt.weights {
-                Weights::Fast | Weights::FastUngated if self.adapts() => (1, 1.0),
-                _ => (0, 0.0),
-            };
+            let slot = prompt.adapted_by();
+            let scale = if slot == 0 { 0.0 } else { 1.0 };
             let tokens = prompt.tokens.clone();
             // Its last token is run again as the first that something follows.
             let kept_part = if alone { &tokens[..tokens.len() - 1] } else { &[] };
-            let under = Under::new(slot, scale, &self.delta.hash);
+            let under = self.under(slot, scale);
             let full = EngineError::CacheFull { tokens: length, slots: self.runner.cache.slots() };
             let begun = self.runner.begin(&under, kept_part, length).map_err(EngineError::from);
             let (range, known) = match begun.and_then(|begun| begun.ok_or(full)) {
@@ -114,24 +125,7 @@ impl Engine {
         if !gated.is_empty() {
             self.decide_gates(prepared, &gated).await?;
         }
-        // A prefix computed under one scale of Δ is not that of another: one copy for each.
-        let shared = prepared.active[0].prefix_length;
-        let mut prefix_of: Vec<(u32, KvRange)> = Vec::new();
-        if shared > 0 {
-            for i in 0..prepared.active.len() {
-                let bits = prepared.active[i].scale.to_bits();
-                let known = prefix_of.iter().find(|(b, _)| *b == bits).map(|&(_, range)| range);
-                let range = match known {
-                    Some(range) => range,
-                    None => {
-                        let range = self.prefix(prepared, i)?;
-                        prefix_of.push((bits, range));
-                        range
-                    }
-                };
-                prepared.active[i].prefix_start = range.start;
-            }
-        }
+        self.share_prefixes(prepared, 0..prompts.len())?;
         let sequences: Vec<Sequence> = prepared.active.iter().map(Active::sequence).collect();
         let rows = |indices: &mut dyn Iterator<Item = usize>| -> Vec<_> {
             indices
@@ -150,12 +144,11 @@ impl Engine {
 
     /// Runs the gated prompts up to the lowest adapted layer and decides their scales from what comes out.
     async fn decide_gates(&mut self, prepared: &mut Prepared, gated: &[usize]) -> Result<(), EngineError> {
-        let shared = prepared.active[0].prefix_length;
-        if shared > 0 {
-            let range = self.prefix(prepared, gated[0])?;
-            for &i in gated {
-                prepared.active[i].prefix_start = range.start;
-            }
+        // Below the adapted layers any Δ's prefix is that of all.
+        let (shared, first) = (prepared.active[0].prefix_length, gated[0]);
+        self.share_prefixes(prepared, first..first + 1)?;
+        for &i in gated {
+            prepared.active[i].prefix_start = prepared.active[first].prefix_start;
         }
         let sequences: Vec<Sequence> = prepared.active.iter().map(Active::sequence).collect();
         let (mut rows, mut last) = (Vec::new(), Vec::new());
@@ -166,8 +159,8 @@ impl Engine {
         }
         self.runner.run(&rows, &sequences, Pass::Lower);
         for (state, &i) in self.runner.read_hidden(&last).await?.iter().zip(gated) {
-            let reading = self.gate.read(state);
             let active = &mut prepared.active[i];
+            let reading = self.gate_in(active.slot).read(state);
             active.scale = reading.scale;
             if reading.scale == 0.0 {
                 active.slot = 0;
@@ -177,24 +170,49 @@ impl Engine {
         Ok(())
     }
 
-    /// The shared prefix under the slot and scale of sequence `like`, computed as far as it is not kept from before.
-    fn prefix(&mut self, prepared: &mut Prepared, like: usize) -> Result<KvRange, EngineError> {
-        let like = &prepared.active[like];
-        let under = Under::new(like.slot, like.scale, &self.delta.hash);
-        let tokens = like.tokens[..like.prefix_length].to_vec();
-        let slots = self.runner.cache.slots();
-        let full = EngineError::CacheFull { tokens: tokens.len(), slots };
-        let (range, known) = self.runner.begin(&under, &tokens, tokens.len())?.ok_or(full)?;
-        let prefix = Active { prefix_length: 0, prefix_start: 0, range, ..like.clone() };
-        let rows: Vec<_> = prefix.rows(0, known..tokens.len()).collect();
-        self.runner.run(&rows, &[prefix.sequence()], Pass::Whole);
-        prepared.prefixes.push(Kept { under, tokens, range });
-        Ok(range)
+    /// Gives sequences their shared prefix under their Δ and scale: one copy for each, all of them computed in one pass as
+    /// far as they are neither there nor kept from before.
+    fn share_prefixes(&mut self, prepared: &mut Prepared, of: Range<usize>) -> Result<(), EngineError> {
+        let shared = prepared.active[0].prefix_length;
+        if shared == 0 {
+            return Ok(());
+        }
+        let (mut new, mut rows, mut sequences) = (Vec::<Kept>::new(), Vec::new(), Vec::new());
+        for like in &prepared.active[of.clone()] {
+            let under = self.under(like.slot, like.scale);
+            if prepared.prefixes.iter().chain(&new).any(|prefix| prefix.under == under) {
+                continue;
+            }
+            let tokens = like.tokens[..shared].to_vec();
+            let full = EngineError::CacheFull { tokens: shared, slots: self.runner.cache.slots() };
+            let begun = self.runner.begin(&under, &tokens, shared).map_err(EngineError::from);
+            let (range, known) = match begun.and_then(|begun| begun.ok_or(full)) {
+                Ok(begun) => begun,
+                Err(error) => {
+                    // Nothing was computed there.
+                    new.iter().for_each(|prefix| self.runner.cache.release(prefix.range));
+                    return Err(error);
+                }
+            };
+            let prefix = Active { prefix_length: 0, prefix_start: 0, range, ..like.clone() };
+            rows.extend(prefix.rows(sequences.len(), known..shared));
+            sequences.push(prefix.sequence());
+            new.push(Kept { under, tokens, range });
+        }
+        self.runner.run(&rows, &sequences, Pass::Whole);
+        prepared.prefixes.append(&mut new);
+        for i in of {
+            let under = self.under(prepared.active[i].slot, prepared.active[i].scale);
+            if let Some(prefix) = prepared.prefixes.iter().find(|prefix| prefix.under == under) {
+                prepared.active[i].prefix_start = prefix.range.start;
+            }
+        }
+        Ok(())
     }
 
-    /// Whether there is a Δ to apply.
-    fn adapts(&self) -> bool {
-        self.delta.version != 0 && self.adapter.is_some()
+    /// What the keys and values of a sequence depend on.
+    fn under(&self, slot: u32, scale: f32) -> Under {
+        if slot == 0 { Under::frozen() } else { Under::new(scale, self.hash_in(slot)) }
     }
 
     fn runner_check(&self) -> Result<(), EngineError> {
@@ -216,12 +234,10 @@ impl Engine {
         (2..=most).take_while(|&size| fits(size)).last().unwrap_or(most.min(1))
     }
 
-    /// Most copies of a shared prefix that a batch needs: under no Δ, under Δ, and for deciding the gates.
+    /// Most copies of a shared prefix that a batch needs: one under no Δ, and one under each.
     fn prefix_copies(&self, batch: &[Prompt]) -> usize {
-        let any = |wanted: &[Weights]| batch.iter().any(|prompt| wanted.contains(&prompt.weights));
-        let adapted = self.adapts() && any(&[Weights::Fast, Weights::FastUngated]);
-        let gated = adapted && self.has_gate() && any(&[Weights::Fast]);
-        let frozen = !adapted || gated || any(&[Weights::Frozen]);
-        usize::from(frozen) + usize::from(adapted) + usize::from(gated)
+        let frozen = |prompt: &Prompt| prompt.adapted_by() == 0 || (self.has_gate() && prompt.weights == Weights::Fast);
+        let adapted: BTreeSet<u32> = batch.iter().map(Prompt::adapted_by).filter(|&slot| slot != 0).collect();
+        usize::from(batch.iter().any(frozen)) + adapted.len()
     }
 }

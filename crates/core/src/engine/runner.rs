@@ -9,11 +9,14 @@ use crate::fast::Adapter;
 use crate::model::{ForwardPlan, KvCache, KvRange, Model, PlanSize, Shared, rope_table};
 
 /// Rows computed at a time by the prefill plan.
-pub(crate) const PREFILL_ROWS: usize = 256;
+const PREFILL_ROWS: usize = 256;
 /// Rows whose logits are computed at a time by the prefill plan.
 pub(crate) const PREFILL_LOGITS: usize = 32;
 /// Sequences that one plan can hold: a batch and its shared prefixes.
 pub(crate) const MAX_SEQUENCES: usize = 256;
+
+/// Size of the prefill plan.
+pub(crate) const PREFILL: PlanSize = PlanSize { rows: PREFILL_ROWS, logits: PREFILL_LOGITS, sequences: MAX_SEQUENCES };
 
 /// One sequence of a batch.
 #[derive(Debug, Clone)]
@@ -90,9 +93,7 @@ impl Runner {
         let table = rope_table(config, model.weights.rope_factors.as_deref(), positions);
         let rope = gpu.storage_from("rope table", &table)?;
         let cache = KvCache::new(gpu, config, slots)?;
-        let shared = Shared { gpu, config, weights: &model.weights, rope: &rope, adapter };
-        let size = PlanSize { rows: PREFILL_ROWS, logits: PREFILL_LOGITS, sequences: MAX_SEQUENCES };
-        let prefill = ForwardPlan::new(&shared, &cache, size)?;
+        let prefill = ForwardPlan::new(&shared(gpu, model, &rope, adapter), &cache, PREFILL)?;
         let hidden_rows = slots;
         let hidden = gpu.storage("hidden states", hidden_rows * config.hidden)?;
         Ok(Self {
@@ -108,6 +109,17 @@ impl Runner {
             layers: config.layers,
             rows_computed: 0,
         })
+    }
+
+    /// Binds the prefill plan anew, for an adapter whose B is another buffer. The cache stays as it is.
+    pub(crate) fn rebind(&mut self, model: &Model, adapter: &Adapter) -> Result<(), GpuError> {
+        self.prefill = ForwardPlan::new(&shared(&self.gpu, model, &self.rope, Some(adapter)), &self.cache, PREFILL)?;
+        Ok(())
+    }
+
+    /// How many Δ there are besides the one in force: each may have something kept.
+    pub(crate) fn set_held(&mut self, held: usize) {
+        self.kept.set_held(held);
     }
 
     /// Rows that one [`run`](Self::run) can take.
@@ -197,6 +209,10 @@ impl Runner {
         let all: Vec<f32> = self.gpu.read(&picked, 0, rows.len() * self.width).await?;
         Ok(all.chunks(self.width).map(<[f32]>::to_vec).collect())
     }
+}
+
+fn shared<'a>(gpu: &'a Gpu, model: &'a Model, rope: &'a Buffer, adapter: Option<&'a Adapter>) -> Shared<'a> {
+    Shared { gpu, config: &model.config, weights: &model.weights, rope, adapter }
 }
 
 /// Splits a range of layers into runs of at most `size`.

@@ -9,19 +9,29 @@ use crate::message::Message;
 use crate::rollout::policy::{Score, ScoreRequest, Weights};
 
 impl Engine {
-    /// Scores continuations, in batches as large as the cache allows.
+    /// Scores continuations under the Δ in force, in batches as large as the cache allows.
     pub(super) async fn score_all(&mut self, requests: &[ScoreRequest]) -> Result<Vec<Score>, EngineError> {
+        let slots = self.in_force(requests.len());
+        self.score_in(&requests.iter().collect::<Vec<_>>(), &slots).await
+    }
+
+    /// Scores continuations, each under the Δ in its slot.
+    pub(super) async fn score_in(
+        &mut self,
+        requests: &[&ScoreRequest],
+        slots: &[u32],
+    ) -> Result<Vec<Score>, EngineError> {
         let mut scores = Vec::with_capacity(requests.len());
         let mut prompts = Vec::with_capacity(requests.len());
         let mut continuations = Vec::with_capacity(requests.len());
-        for request in requests {
+        for (request, &slot) in requests.iter().zip(slots) {
             let tokens = self.encode_prompt(&request.messages, &request.assistant_prefix)?;
             let continuation = self.encode_literal(&request.continuation)?;
             let (needed, limit) = (tokens.len() + continuation.len(), self.context_limit());
             if needed > limit {
                 return Err(EngineError::PromptTooLong { tokens: needed, limit });
             }
-            prompts.push(Prompt { tokens, weights: request.weights });
+            prompts.push(Prompt { tokens, weights: request.weights, slot });
             continuations.push(continuation);
         }
         while scores.len() < requests.len() {
@@ -81,7 +91,19 @@ impl Engine {
     /// # Errors
     /// A prompt that is too long, or a failure of the GPU.
     pub async fn next_logits(&mut self, prompts: &[Vec<u32>], weights: Weights) -> Result<Vec<Vec<f32>>, EngineError> {
-        let prompts: Vec<_> = prompts.iter().map(|tokens| Prompt { tokens: tokens.clone(), weights }).collect();
+        let slots = self.in_force(prompts.len());
+        self.next_logits_in(&prompts.iter().collect::<Vec<_>>(), weights, &slots).await
+    }
+
+    /// Logits after the last token of each prompt under the Δ in its slot.
+    pub(super) async fn next_logits_in(
+        &mut self,
+        prompts: &[&Vec<u32>],
+        weights: Weights,
+        slots: &[u32],
+    ) -> Result<Vec<Vec<f32>>, EngineError> {
+        let prompt = |(&tokens, &slot): (&&Vec<u32>, &u32)| Prompt { tokens: tokens.clone(), weights, slot };
+        let prompts: Vec<_> = prompts.iter().zip(slots).map(prompt).collect();
         let limit = self.context_limit();
         if let Some(prompt) = prompts.iter().find(|p| p.tokens.len() > limit || p.tokens.is_empty()) {
             return Err(EngineError::PromptTooLong { tokens: prompt.tokens.len(), limit });
@@ -129,7 +151,7 @@ fn log_probability(logits: &[f32], token: u32) -> Result<f32, EngineError> {
     if value.is_finite() { Ok(value as f32) } else { Err(EngineError::NotFinite) }
 }
 
-fn kl(p: &[f32], q: &[f32]) -> Result<f32, EngineError> {
+pub(super) fn kl(p: &[f32], q: &[f32]) -> Result<f32, EngineError> {
     let (zp, zq) = (log_sum_exp(p), log_sum_exp(q));
     let sum: f64 = p
         .iter()

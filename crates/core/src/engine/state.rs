@@ -72,7 +72,7 @@ impl Engine {
         Ok(norms.collect())
     }
 
-    /// B of all sites, flat.
+    /// B of all sites in the slot that is trained, flat.
     pub(super) async fn read_b(&self) -> Result<Vec<f32>, EngineError> {
         match &self.adapter {
             Some(adapter) => Ok(self.gpu.read(&adapter.b, 0, adapter.sites.b_len).await?),
@@ -80,11 +80,11 @@ impl Engine {
         }
     }
 
-    /// B ← 0.
+    /// B ← 0 in the slot that is trained.
     pub(super) fn clear_b(&self) {
         if let Some(adapter) = &self.adapter {
             let mut commands = self.gpu.commands("clear B");
-            commands.clear(&adapter.b, 0, adapter.b.size());
+            commands.clear(&adapter.b, 0, adapter.sites.b_len as u64 * 4);
             commands.submit();
         }
     }
@@ -126,6 +126,9 @@ impl Engine {
         }
         self.delta = delta_id(snapshot.delta.version, &snapshot.b);
         self.cards = snapshot.cards.clone();
+        if let Some(gate) = self.slots.gate_of(snapshot) {
+            self.gate = gate.clone();
+        }
         self.rebuild_gate().await
     }
 
@@ -151,25 +154,33 @@ impl Engine {
 
     /// The gate for the cards that Δ knows. What it had of them stays; only new questions are computed.
     pub(super) async fn rebuild_gate(&mut self) -> Result<(), EngineError> {
-        if !self.has_gate() || self.cards.is_empty() {
-            self.gate = Gate::default();
+        let (mut gate, cards) = (std::mem::take(&mut self.gate), std::mem::take(&mut self.cards));
+        let done = self.fill_gate(&mut gate, &cards).await;
+        (self.gate, self.cards) = (gate, cards);
+        done
+    }
+
+    /// Makes `gate` the one for `cards`, keeping what it has of them.
+    pub(super) async fn fill_gate(&mut self, gate: &mut Gate, cards: &[Card]) -> Result<(), EngineError> {
+        if !self.has_gate() || cards.is_empty() {
+            *gate = Gate::default();
             return Ok(());
         }
         let prefix = self.prompt_prefix()?;
         let asks_margin = self.settings.fast.gate_margin > GATE_MARGIN_OFF;
-        if !self.gate.is_around(&prefix) || (asks_margin && !self.gate.has_unknown()) {
+        if !gate.is_around(&prefix) || (asks_margin && !gate.has_unknown()) {
             let neutral = self.neutral_states(&prefix).await?;
             let unknown = self.unknown_states(&prefix).await?;
-            self.gate = Gate::around(&prefix, &neutral, unknown);
+            *gate = Gate::around(&prefix, &neutral, unknown);
         }
-        let known = self.gate.known();
+        let known = gate.known();
         let is_new = |card: &&Card| card.questions().any(|question| !known.contains(question));
-        let new: Vec<Card> = self.cards.iter().filter(is_new).cloned().collect();
+        let new: Vec<Card> = cards.iter().filter(is_new).cloned().collect();
         let states = self.question_states(&new, &prefix).await?;
         let limits = Limits { pass: self.settings.fast.gate_pass, margin: self.settings.fast.gate_margin };
-        self.gate.set_questions(&questions_of(&self.cards), &states, limits);
-        let unknown = unknown_cards(self.cards.iter());
-        self.gate.set_unknown(&unknown.iter().map(|card| card.question.as_str()).collect());
+        gate.set_questions(&questions_of(cards), &states, limits);
+        let unknown = unknown_cards(cards.iter());
+        gate.set_unknown(&unknown.iter().map(|card| card.question.as_str()).collect());
         Ok(())
     }
 

@@ -14,6 +14,8 @@ pub(crate) struct Adapter {
     pub(crate) a: Buffer,
     /// Flat B: per slot, every site's [outputs, rank], in site order. Slot s ≥ 1 begins at (s − 1) · b_len.
     pub(crate) b: Buffer,
+    /// Slots of B.
+    pub(crate) slots: usize,
 }
 
 /// The rows an adapter is applied to.
@@ -30,7 +32,27 @@ impl Adapter {
     pub(crate) fn new(gpu: &Gpu, sites: Sites, slots: usize) -> Result<Self, GpuError> {
         let a = gpu.storage("A", sites.a_len)?;
         let b = gpu.storage("B", sites.b_len * slots)?;
-        Ok(Self { sites, a, b })
+        Ok(Self { sites, a, b, slots })
+    }
+
+    /// The same with room for `slots` adapters: A is shared with it, and what is in its slots is copied.
+    pub(crate) fn with_slots(&self, gpu: &Gpu, slots: usize) -> Result<Self, GpuError> {
+        let b = gpu.storage("B", self.sites.b_len * slots)?;
+        let mut commands = gpu.commands("more slots for B");
+        commands.copy(&self.b, 0, &b, 0, self.b.size().min(b.size()));
+        commands.submit();
+        Ok(Self { sites: self.sites.clone(), a: self.a.clone(), b, slots })
+    }
+
+    /// Most slots that one binding of B can have on this device.
+    pub(crate) fn most_slots(&self, gpu: &Gpu) -> usize {
+        let limit = gpu.limits().max_storage_buffer_binding_size.min(gpu.limits().max_buffer_size);
+        (limit / (self.sites.b_len.max(1) as u64 * 4)) as usize
+    }
+
+    /// Where in B a slot from 1 on begins, in bytes.
+    pub(crate) fn slot_offset(&self, slot: u32) -> u64 {
+        u64::from(slot.saturating_sub(1)) * self.sites.b_len as u64 * 4
     }
 
     /// Uploads A (flat, all sites).

@@ -1,24 +1,24 @@
-//! Many episodes over one model, in step: each runs until it needs the model, and what all of them need then is done
-//! in as few batches as there are different Δ among them.
+//! Many episodes over one model, in step: each runs until it needs the model, and what all of them need then is one
+//! batch, whatever Δ they carry. Only writes are done one after the other.
 //!
 //! Episodes are ordinary agents that do not know of each other. Each has a [`Member`] as its policy, which has a Δ of
-//! its own; the model takes that Δ into use whenever it works for the member. Everything happens in the order of the
-//! members, so that the same episodes give the same bits.
+//! its own; whatever the model does for the member it does under that Δ. Everything happens in the order of the members,
+//! so that the same episodes give the same bits.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use tmem_core::abort::Abort;
 use tmem_core::card::Card;
+use tmem_core::engine::UnderDelta;
 use tmem_core::fast::peft::PeftAdapter;
 use tmem_core::fast::{DeltaId, StepReport, WriteReport};
 use tmem_core::message::Message;
-use tmem_core::rollout::policy::{
-    GenerateRequest, Generation, Policy, PolicyError, Score, ScoreRequest, Snapshot, Weights,
-};
+use tmem_core::rollout::policy::{GenerateRequest, Generation, Policy, PolicyError, Score, ScoreRequest, Snapshot};
 
 use super::Sampler;
 
@@ -27,8 +27,8 @@ enum Call {
     Generate(Vec<GenerateRequest>),
     Score(Vec<ScoreRequest>),
     Embed(Vec<String>),
-    Learn { cards: Vec<Card>, replay: Vec<Card> },
     Damage(Vec<Vec<Message>>),
+    Learn { cards: Vec<Card>, replay: Vec<Card> },
 }
 
 /// What it gets.
@@ -42,7 +42,7 @@ enum Reply {
 
 /// An episode as the model's owner sees it.
 struct Place {
-    fast: Snapshot,
+    fast: Rc<Snapshot>,
     call: Option<Call>,
     reply: Option<Reply>,
 }
@@ -58,7 +58,7 @@ pub(super) struct Lockstep<'a, P> {
     /// Every Δ that was learned, by its hash.
     learned: RefCell<BTreeMap<String, PeftAdapter>>,
     /// Δ = 0.
-    zero: Snapshot,
+    zero: Rc<Snapshot>,
     abort: &'a Abort,
 }
 
@@ -66,7 +66,7 @@ impl<'a, P: Sampler> Lockstep<'a, P> {
     /// Sets Δ to zero and makes `members` places.
     pub(super) async fn new(model: &'a mut P, members: usize, abort: &'a Abort) -> Result<Self, PolicyError> {
         model.reset().await?;
-        let zero = model.snapshot().await?;
+        let zero = Rc::new(model.snapshot().await?);
         let place = |_| Place { fast: zero.clone(), call: None, reply: None };
         Ok(Self {
             places: RefCell::new((0..members).map(place).collect()),
@@ -105,11 +105,15 @@ impl<'a, P: Sampler> Lockstep<'a, P> {
         }
     }
 
-    /// Does everything that is waited for; `false` where nothing is.
+    /// Does what is waited for; `false` where nothing is. Writes come first: who has written then goes on together with those
+    /// who had nothing to write.
     async fn serve(&self) -> Result<bool, PolicyError> {
         let calls: Vec<(usize, Call)> = {
             let mut places = self.places.borrow_mut();
-            places.iter_mut().enumerate().filter_map(|(at, place)| Some((at, place.call.take()?))).collect()
+            let is_write = |place: &Place| matches!(place.call, Some(Call::Learn { .. }));
+            let writes = places.iter().any(is_write);
+            let due = places.iter_mut().enumerate().filter(|(_, place)| !writes || is_write(place));
+            due.filter_map(|(at, place)| Some((at, place.call.take()?))).collect()
         };
         if calls.is_empty() {
             return Ok(false);
@@ -121,68 +125,44 @@ impl<'a, P: Sampler> Lockstep<'a, P> {
     }
 
     async fn work(&self, model: &mut P, calls: Vec<(usize, Call)>) -> Result<(), PolicyError> {
-        let (mut generate, mut score, mut embed, mut rest) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut generate, mut score, mut embed) = (Joined::default(), Joined::default(), Joined::default());
+        let (mut damage, mut writes) = (Joined::default(), Vec::new());
         for (at, call) in calls {
+            let fast = Rc::clone(&self.places.borrow()[at].fast);
             match call {
-                Call::Generate(requests) => generate.push((at, requests)),
-                Call::Score(requests) => score.push((at, requests)),
-                Call::Embed(texts) => embed.push((at, texts)),
-                other => rest.push((at, other)),
+                Call::Generate(requests) => generate.push(at, fast, requests),
+                Call::Score(requests) => score.push(at, fast, requests),
+                Call::Embed(texts) => embed.push(at, fast, texts),
+                Call::Damage(prompts) => damage.push(at, fast, prompts),
+                Call::Learn { cards, replay } => writes.push((at, cards, replay)),
             }
         }
-        for (places, requests) in self.by_delta(generate) {
-            self.take(model, places[0].0).await?;
-            let done = model.generate(&requests, &mut |_, _| {}, self.abort).await?;
-            self.hand_out(&places, done, Reply::Generations);
+        if !generate.is_empty() {
+            let done = model.generate_under(&generate.under(), self.abort).await?;
+            self.hand_out(&generate.places, done, Reply::Generations);
         }
-        for (places, requests) in self.by_delta(score) {
-            self.take(model, places[0].0).await?;
-            let done = model.score(&requests).await?;
-            self.hand_out(&places, done, Reply::Scores);
+        if !score.is_empty() {
+            let done = model.score_under(&score.under()).await?;
+            self.hand_out(&score.places, done, Reply::Scores);
         }
         if !embed.is_empty() {
-            let places: Vec<_> = embed.iter().map(|(at, texts)| (*at, texts.len())).collect();
-            let texts: Vec<String> = embed.into_iter().flat_map(|(_, texts)| texts).collect();
-            let done = model.embed(&texts).await?;
-            self.hand_out(&places, done, Reply::Embeddings);
+            let done = model.embed(&embed.requests).await?;
+            self.hand_out(&embed.places, done, Reply::Embeddings);
         }
-        for (at, call) in rest {
+        if !damage.is_empty() {
+            let done = model.damage_under(&damage.under()).await?;
+            self.hand_out(&damage.places, done, Reply::Damage);
+        }
+        for (at, cards, replay) in writes {
             self.take(model, at).await?;
-            let reply = match call {
-                Call::Learn { cards, replay } => {
-                    let report = model.learn(&cards, &replay, &mut |_| {}, self.abort).await?;
-                    let fast = model.snapshot().await?;
-                    let adapter = model.fast_weights().await?;
-                    self.learned.borrow_mut().insert(fast.delta.hash.clone(), adapter);
-                    self.places.borrow_mut()[at].fast = fast;
-                    Reply::Learned(report)
-                }
-                Call::Damage(prompts) => Reply::Damage(model.kl_to_frozen(&prompts, Weights::Fast).await?),
-                Call::Generate(_) | Call::Score(_) | Call::Embed(_) => continue,
-            };
-            self.places.borrow_mut()[at].reply = Some(reply);
+            let report = model.learn(&cards, &replay, &mut |_| {}, self.abort).await?;
+            let fast = model.snapshot().await?;
+            let adapter = model.fast_weights().await?;
+            self.learned.borrow_mut().insert(fast.delta.hash.clone(), adapter);
+            let place = &mut self.places.borrow_mut()[at];
+            (place.fast, place.reply) = (Rc::new(fast), Some(Reply::Learned(report)));
         }
         Ok(())
-    }
-
-    /// Joins the requests of members with the same Δ: for each Δ who asks for how many, and all of them in order.
-    #[allow(clippy::type_complexity, reason = "who asks for how many, and what")]
-    fn by_delta<R>(&self, calls: Vec<(usize, Vec<R>)>) -> Vec<(Vec<(usize, usize)>, Vec<R>)> {
-        let places = self.places.borrow();
-        let mut joined: Vec<(&DeltaId, Vec<(usize, usize)>, Vec<R>)> = Vec::new();
-        for (at, requests) in calls {
-            let delta = &places[at].fast.delta;
-            let group = match joined.iter().position(|(other, ..)| *other == delta) {
-                Some(group) => group,
-                None => {
-                    joined.push((delta, Vec::new(), Vec::new()));
-                    joined.len() - 1
-                }
-            };
-            joined[group].1.push((at, requests.len()));
-            joined[group].2.extend(requests);
-        }
-        joined.into_iter().map(|(_, places, requests)| (places, requests)).collect()
     }
 
     fn hand_out<R>(&self, places: &[(usize, usize)], done: Vec<R>, reply: impl Fn(Vec<R>) -> Reply) {
@@ -196,12 +176,43 @@ impl<'a, P: Sampler> Lockstep<'a, P> {
     async fn take(&self, model: &mut P, place: usize) -> Result<(), PolicyError> {
         let fast = {
             let fast = &self.places.borrow()[place].fast;
-            (fast.delta != model.delta()).then(|| fast.clone())
+            (fast.delta != model.delta()).then(|| Rc::clone(fast))
         };
         match fast {
             Some(fast) => model.restore(&fast).await,
             None => Ok(()),
         }
+    }
+}
+
+/// What several members ask for, in their order.
+struct Joined<R> {
+    /// Who asks for how many.
+    places: Vec<(usize, usize)>,
+    requests: Vec<R>,
+    /// The Δ that each request runs under.
+    fast: Vec<Rc<Snapshot>>,
+}
+
+impl<R> Default for Joined<R> {
+    fn default() -> Self {
+        Self { places: Vec::new(), requests: Vec::new(), fast: Vec::new() }
+    }
+}
+
+impl<R> Joined<R> {
+    fn push(&mut self, place: usize, fast: Rc<Snapshot>, requests: Vec<R>) {
+        self.places.push((place, requests.len()));
+        self.fast.extend(std::iter::repeat_n(fast, requests.len()));
+        self.requests.extend(requests);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    fn under(&self) -> Vec<UnderDelta<'_, R>> {
+        self.fast.iter().zip(&self.requests).map(|(delta, request)| UnderDelta { delta, request }).collect()
     }
 }
 
@@ -293,16 +304,16 @@ impl<P: Sampler> Policy for Member<'_, '_, P> {
     }
 
     async fn snapshot(&mut self) -> Result<Snapshot, PolicyError> {
-        Ok(self.place(|place| place.fast.clone()))
+        Ok(self.place(|place| Snapshot::clone(&place.fast)))
     }
 
     async fn restore(&mut self, snapshot: &Snapshot) -> Result<(), PolicyError> {
-        self.place(|place| place.fast.clone_from(snapshot));
+        self.place(|place| place.fast = Rc::new(snapshot.clone()));
         Ok(())
     }
 
     async fn reset(&mut self) -> Result<(), PolicyError> {
-        self.place(|place| place.fast.clone_from(&self.shared.zero));
+        self.place(|place| place.fast = Rc::clone(&self.shared.zero));
         Ok(())
     }
 }

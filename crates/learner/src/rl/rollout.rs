@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tmem_core::abort::Abort;
 use tmem_core::card::Card;
-use tmem_core::engine::Engine;
+use tmem_core::engine::{Engine, UnderDelta};
 use tmem_core::fast::NEUTRAL_PROMPTS;
 use tmem_core::fast::peft::PeftAdapter;
 use tmem_core::message::Message;
 use tmem_core::rollout::memory::MemoryStrategy;
-use tmem_core::rollout::policy::PolicyError;
+use tmem_core::rollout::policy::{GenerateRequest, Generation, PolicyError, Score, ScoreRequest, Weights};
 use tmem_core::rollout::writer::Dropped;
 use tmem_core::rollout::{Agent, AgentError, AskOptions, Event, Question, Segment};
 use tmem_core::settings::{MemoryKind, Settings, WriterKind};
@@ -32,6 +32,29 @@ pub trait Sampler: Subject {
     /// A failure of the model.
     async fn fast_weights(&mut self) -> Result<PeftAdapter, PolicyError>;
 
+    /// Generates each request under its Δ, whatever Δ those are, as one batch. Each text is the one that comes of restoring
+    /// its Δ and generating it alone; the Δ in force stays.
+    ///
+    /// # Errors
+    /// A prompt that is too long, or a failure of the model.
+    async fn generate_under(
+        &mut self,
+        requests: &[UnderDelta<'_, GenerateRequest>],
+        abort: &Abort,
+    ) -> Result<Vec<Generation>, PolicyError>;
+
+    /// Scores each continuation under its Δ, as one batch.
+    ///
+    /// # Errors
+    /// As [`generate_under`](Self::generate_under).
+    async fn score_under(&mut self, requests: &[UnderDelta<'_, ScoreRequest>]) -> Result<Vec<Score>, PolicyError>;
+
+    /// KL(frozen ‖ θ0 + Δ) of the first token of the answer to each prompt under its Δ, in nats, as one batch.
+    ///
+    /// # Errors
+    /// As [`generate_under`](Self::generate_under).
+    async fn damage_under(&mut self, prompts: &[UnderDelta<'_, Vec<Message>>]) -> Result<Vec<f32>, PolicyError>;
+
     /// Sha-256 of the slow adapter in its weights; `None` where there is none.
     fn slow_adapter(&self) -> Option<&str>;
 }
@@ -39,6 +62,22 @@ pub trait Sampler: Subject {
 impl Sampler for Engine {
     async fn fast_weights(&mut self) -> Result<PeftAdapter, PolicyError> {
         Ok(self.export_peft().await?)
+    }
+
+    async fn generate_under(
+        &mut self,
+        requests: &[UnderDelta<'_, GenerateRequest>],
+        abort: &Abort,
+    ) -> Result<Vec<Generation>, PolicyError> {
+        Ok(Self::generate_under(self, requests, &mut |_, _| {}, abort).await?)
+    }
+
+    async fn score_under(&mut self, requests: &[UnderDelta<'_, ScoreRequest>]) -> Result<Vec<Score>, PolicyError> {
+        Ok(Self::score_under(self, requests).await?)
+    }
+
+    async fn damage_under(&mut self, prompts: &[UnderDelta<'_, Vec<Message>>]) -> Result<Vec<f32>, PolicyError> {
+        Ok(self.kl_to_frozen_under(prompts, Weights::Fast).await?)
     }
 
     fn slow_adapter(&self) -> Option<&str> {
@@ -222,7 +261,7 @@ fn seed_of(seed: u64, task: u64, generation: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use tmem_core::rollout::policy::{GenerateRequest, Policy, Sampling};
+    use tmem_core::rollout::policy::{Policy, Sampling};
     use tmem_core::rollout::scripted::Scripted;
 
     use super::*;
@@ -231,6 +270,33 @@ mod tests {
     impl Sampler for Scripted {
         async fn fast_weights(&mut self) -> Result<PeftAdapter, PolicyError> {
             Ok(PeftAdapter { rank: 1, sites: Vec::new() })
+        }
+
+        async fn generate_under(
+            &mut self,
+            requests: &[UnderDelta<'_, GenerateRequest>],
+            abort: &Abort,
+        ) -> Result<Vec<Generation>, PolicyError> {
+            let (in_force, first) = (self.snapshot().await?, self.batches.len());
+            let mut all = Vec::new();
+            for asked in requests {
+                self.restore(asked.delta).await?;
+                all.extend(self.generate(std::slice::from_ref(asked.request), &mut |_, _| {}, abort).await?);
+            }
+            self.restore(&in_force).await?;
+            // It was asked for as one.
+            let batch = self.batches.drain(first..).flatten().collect();
+            self.batches.push(batch);
+            Ok(all)
+        }
+
+        async fn score_under(&mut self, requests: &[UnderDelta<'_, ScoreRequest>]) -> Result<Vec<Score>, PolicyError> {
+            let requests: Vec<_> = requests.iter().map(|asked| asked.request.clone()).collect();
+            self.score(&requests).await
+        }
+
+        async fn damage_under(&mut self, prompts: &[UnderDelta<'_, Vec<Message>>]) -> Result<Vec<f32>, PolicyError> {
+            Ok(vec![0.0; prompts.len()])
         }
 
         fn slow_adapter(&self) -> Option<&str> {
@@ -290,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn all_first_writes_are_one_batch_and_answers_one_for_each_fast_weights() {
+    fn all_writes_are_one_batch_and_all_answers_another_under_whatever_fast_weights() {
         pollster::block_on(async {
             let mut model = writer();
             let groups = sample(&mut model, 4).await.groups;
@@ -298,8 +364,9 @@ mod tests {
             let wrote = groups.iter().flatten().filter(|episode| !episode.cards.is_empty()).count();
             let different: std::collections::BTreeSet<_> =
                 groups.iter().flatten().map(|episode| episode.segments[1].delta.hash.clone()).collect();
-            assert!(different.len() <= wrote + 1);
-            assert_eq!(model.batches.len(), 1 + different.len());
+            assert!(different.len() > 1 && different.len() <= wrote + 1);
+            assert_eq!(model.batches.len(), 2);
+            assert_eq!(model.batches[1].len(), 12 * 3, "three questions an episode");
         });
     }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod gradients;
+mod lockstep;
 mod parity;
 mod precision;
 mod sft;

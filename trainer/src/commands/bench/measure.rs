@@ -12,6 +12,7 @@ use tmem_core::rollout::policy::{GenerateRequest, Policy, Weights};
 use tmem_core::settings::Settings;
 
 use super::Figure;
+use super::adapters;
 use super::work::{self, Batch};
 use crate::cli::Measurement;
 use crate::interrupt::Stopped;
@@ -52,6 +53,10 @@ pub(super) async fn all(session: &mut Session, repetitions: usize, only: Option<
     for batch in [1, 8].into_iter().filter(|_| wanted(Measurement::Decode)) {
         eprintln!("measuring decode, batch {batch}");
         figures.push(decode(engine, batch, repetitions, &abort).await?);
+    }
+    if wanted(Measurement::Adapters) {
+        eprintln!("measuring decode, batch 64, under many adapters");
+        figures.extend(adapters::all(engine, repetitions, &abort).await?);
     }
     for layers in [4, 8].into_iter().filter(|_| wanted(Measurement::Step)) {
         eprintln!("measuring a training step, last {layers} layers");

@@ -1,5 +1,6 @@
 //! `trainer bench`: speed, each figure beside what the adapter's own matrix product reaches in the same run.
 
+mod adapters;
 mod matmul;
 mod measure;
 mod roofline;
