@@ -256,7 +256,8 @@ fn the_estimate_of_memory_counts_the_slots() {
     let card = Card { id: 1, question: "Who?".into(), wordings: vec![], answer: "Ann.".into(), source_turn: None };
     pollster::block_on(engine.learn(&[card], &[], &mut |_| {}, &Abort::default())).unwrap();
     let peak = gpu.memory().peak();
-    // Small tables are left out of the estimate.
-    assert!(peak * 99 / 100 <= needed.total(), "{peak} bytes at most, {} foretold", needed.total());
+    // Tables and read-back buffers, some kilobytes whatever the model, are left out of the estimate.
+    const TABLES: u64 = 64 << 10;
+    assert!(peak <= needed.total() + TABLES, "{peak} bytes at most, {} foretold", needed.total());
     assert!(peak > plain.total(), "without the slots it would be too low");
 }

@@ -165,8 +165,8 @@ pub struct FastSettings {
     pub kl_weight: f32,
     /// Neutral prompts in each mini-batch.
     pub kl_prompts: usize,
-    /// Questions in each whole mini-batch about things never told, answered "not known to me": against leaking. Fewer in
-    /// a smaller one, in proportion.
+    /// Questions in each whole mini-batch about things never told, answered "not known to me": against leaking where no
+    /// gate does it. Fewer in a smaller one, in proportion.
     pub unknown_cards: usize,
     /// Earlier cards mixed into a write, as a share of the new ones (1 = as many again, chosen in turn); 0 = off.
     pub replay: f32,
@@ -306,7 +306,7 @@ impl Settings {
                 batch: 16,
                 kl_weight: 1.0,
                 kl_prompts: 4,
-                unknown_cards: 4,
+                unknown_cards: 0,
                 replay: 1.0,
                 loss_threshold: 1.0,
                 early_stop_loss: 0.0,

@@ -268,8 +268,9 @@ mod tests {
         let (cat, dog) = ([1.0, -0.4, 0.1, 5.0], [1.0, 0.4, 0.1, 5.0]);
         assert_eq!((gate.read(&cat).scale, gate.read(&dog).scale), (1.0, 0.0));
         assert!(gate.read(&cat).lead > Some(0.0) && gate.read(&dog).lead < Some(0.0));
-        // With a margin it must be clearly nearer; once something of the dog is told, its question shuts nothing.
-        gate.set_questions(&[(7, "cat")], &HashMap::new(), Limits { pass: 0.1, margin: 0.5 });
+        // With a margin it must be nearer by more than that; once something of the dog is told, its question shuts nothing.
+        let margin = gate.read(&cat).lead.unwrap();
+        gate.set_questions(&[(7, "cat")], &HashMap::new(), Limits { pass: 0.1, margin });
         assert_eq!(gate.read(&cat).scale, 0.0);
         gate.set_unknown(&HashSet::new());
         assert_eq!((gate.read(&dog).scale, gate.read(&dog).lead), (1.0, None));
