@@ -1,56 +1,18 @@
 // Gradient of an adapter's B, as in lora_backward_b.wgsl, same shapes, for emulated adapters with subgroups of at least 8
 // invocations (matmul_subgroup.wgsl says why). A subgroup takes 32 n, four an invocation, and walks over the rows in
 // order, 8 at a time: each invocation reads u and gate of one of them, and the others have it by broadcast.
-// N, DY_STRIDE and DY_OFFSET are multiples of 4. Needs include/rows, include/lora_site and include/subgroup.
+// N, DY_STRIDE and DY_OFFSET are multiples of 4. Needs include/rows,
+// include/lora_site, include/lora_columns and include/subgroup.
 
 @group(0) @binding(0) var<storage, read> dy: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> u: array<f32>;
 @group(0) @binding(4) var<storage, read_write> db: array<f32>;
-
-// For four n, 8 columns of B.
-struct Columns {
-    c0: vec4<f32>,
-    c1: vec4<f32>,
-    c2: vec4<f32>,
-    c3: vec4<f32>,
-    c4: vec4<f32>,
-    c5: vec4<f32>,
-    c6: vec4<f32>,
-    c7: vec4<f32>,
-}
 
 fn column_of(columns: u32, j: u32, at: u32) -> f32 {
     if j < columns {
         return u[at + j];
     }
     return 0.0;
-}
-
-fn add(sum: Columns, columns: u32, upstream: vec4<f32>, low: vec4<f32>, high: vec4<f32>) -> Columns {
-    var s = sum;
-    s.c0 += upstream * low.x;
-    if columns > 1u {
-        s.c1 += upstream * low.y;
-    }
-    if columns > 2u {
-        s.c2 += upstream * low.z;
-    }
-    if columns > 3u {
-        s.c3 += upstream * low.w;
-    }
-    if columns > 4u {
-        s.c4 += upstream * high.x;
-    }
-    if columns > 5u {
-        s.c5 += upstream * high.y;
-    }
-    if columns > 6u {
-        s.c6 += upstream * high.z;
-    }
-    if columns > 7u {
-        s.c7 += upstream * high.w;
-    }
-    return s;
 }
 
 fn keep(columns: u32, j: u32, at: u32, value: vec4<f32>) {

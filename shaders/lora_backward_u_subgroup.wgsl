@@ -1,7 +1,8 @@
 // Gradient of an adapter's inner activations, as in lora_backward_u.wgsl, same shapes, for emulated adapters with subgroups
 // of at least 8 invocations (matmul_subgroup.wgsl says why). A subgroup takes 32 rows, four an invocation, and 8 columns of
 // B; each invocation reads one column, and the others have it by broadcast. Sums run in the order of n.
-// N, DY_STRIDE and DY_OFFSET are multiples of 4. Needs include/rows, include/lora_site and include/subgroup.
+// N, DY_STRIDE and DY_OFFSET are multiples of 4. Needs include/rows,
+// include/lora_site, include/lora_columns and include/subgroup.
 
 override SLOT_STRIDE: u32;
 
@@ -9,46 +10,9 @@ override SLOT_STRIDE: u32;
 @group(0) @binding(1) var<storage, read> b: array<f32>;
 @group(0) @binding(4) var<storage, read_write> du: array<f32>;
 
-// For four rows, 8 columns of B.
-struct Columns {
-    c0: vec4<f32>,
-    c1: vec4<f32>,
-    c2: vec4<f32>,
-    c3: vec4<f32>,
-    c4: vec4<f32>,
-    c5: vec4<f32>,
-    c6: vec4<f32>,
-    c7: vec4<f32>,
-}
-
 // Adds the products of one output of four rows with its row of B, of which each invocation holds one column.
-fn add(sum: Columns, columns: u32, upstream: vec4<f32>, own: f32) -> Columns {
-    let low = from_lower(own);
-    let high = from_upper(own);
-    var s = sum;
-    s.c0 += upstream * low.x;
-    if columns > 1u {
-        s.c1 += upstream * low.y;
-    }
-    if columns > 2u {
-        s.c2 += upstream * low.z;
-    }
-    if columns > 3u {
-        s.c3 += upstream * low.w;
-    }
-    if columns > 4u {
-        s.c4 += upstream * high.x;
-    }
-    if columns > 5u {
-        s.c5 += upstream * high.y;
-    }
-    if columns > 6u {
-        s.c6 += upstream * high.z;
-    }
-    if columns > 7u {
-        s.c7 += upstream * high.w;
-    }
-    return s;
+fn add_output(sum: Columns, columns: u32, upstream: vec4<f32>, own: f32) -> Columns {
+    return add(sum, columns, upstream, from_lower(own), from_upper(own));
 }
 
 fn keep(columns: u32, j: u32, first_row: u32, column: u32, gates: vec4<f32>, value: vec4<f32>) {
@@ -76,10 +40,10 @@ fn tile_per_subgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_
     for (var n = 0u; n < N / 4u; n++) {
         let start = base + 4u * n * RANK;
         let g = transpose(mat4x4(dy[at.x + n], dy[at.y + n], dy[at.z + n], dy[at.w + n]));
-        sum = add(sum, columns, g[0], b[start]);
-        sum = add(sum, columns, g[1], b[start + RANK]);
-        sum = add(sum, columns, g[2], b[start + 2u * RANK]);
-        sum = add(sum, columns, g[3], b[start + 3u * RANK]);
+        sum = add_output(sum, columns, g[0], b[start]);
+        sum = add_output(sum, columns, g[1], b[start + RANK]);
+        sum = add_output(sum, columns, g[2], b[start + 2u * RANK]);
+        sum = add_output(sum, columns, g[3], b[start + 3u * RANK]);
     }
     let gates = vec4(gate_of(row.x), gate_of(row.y), gate_of(row.z), gate_of(row.w));
     keep(columns, 0u, first_row, first_column, gates, sum.c0);

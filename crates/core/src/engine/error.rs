@@ -61,12 +61,14 @@ pub enum EngineError {
     WrongHash(String),
     /// Fast weights with an A of their own in a batch with others.
     #[error(
-        "an imported adapter has its own A, which fast weights of one batch share:          restore it and ask under it alone"
+        "an imported adapter has its own A, which fast weights of one batch share: \
+         restore it and ask under it alone"
     )]
     OtherA,
     /// Not even one Δ has room besides the one in force.
     #[error(
-        "this GPU binds {limit} bytes at once, two sets of fast weights need {needed}:          set a smaller fast.rank or fast.layers, or restore each of them and ask under it alone"
+        "this GPU binds {limit} bytes at once, two sets of fast weights need {needed}: \
+         set a smaller fast.rank or fast.layers, or restore each of them and ask under it alone"
     )]
     NoSlot {
         /// Bytes of two slots.

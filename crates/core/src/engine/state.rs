@@ -179,8 +179,10 @@ impl Engine {
         let states = self.question_states(&new, &prefix).await?;
         let limits = Limits { pass: self.settings.fast.gate_pass, margin: self.settings.fast.gate_margin };
         gate.set_questions(&questions_of(cards), &states, limits);
-        let unknown = unknown_cards(cards.iter());
-        gate.set_unknown(&unknown.iter().map(|card| card.question.as_str()).collect());
+        if gate.has_unknown() {
+            let unknown = unknown_cards(cards.iter());
+            gate.set_unknown(&unknown.iter().map(|card| card.question.as_str()).collect());
+        }
         Ok(())
     }
 

@@ -10,9 +10,9 @@ pub(super) const SHADERS: [Shader; 6] = [
     shader!("lora_backward_u", include "rows", include "lora_site"),
     shader!("lora_backward_x"),
     shader!("lora_backward_b", include "rows", include "lora_site"),
-    shader!("lora_backward_u_subgroup", include "rows", include "lora_site", include "subgroup"),
+    shader!("lora_backward_u_subgroup", include "rows", include "lora_site", include "lora_columns", include "subgroup"),
     shader!("lora_backward_x_subgroup", include "subgroup"),
-    shader!("lora_backward_b_subgroup", include "rows", include "lora_site", include "subgroup"),
+    shader!("lora_backward_b_subgroup", include "rows", include "lora_site", include "lora_columns", include "subgroup"),
 ];
 
 /// Columns of B that one workgroup covers (`COLUMNS` in the shaders).
