@@ -32,6 +32,10 @@ fn column(at: Bases, k: u32) -> Rows {
     return Rows(a, vec4(x[at.b.x + k], x[at.b.y + k], x[at.b.z + k], x[at.b.w + k]));
 }
 
+fn four_columns(at: Bases, k: u32) -> array<Rows, 4> {
+    return array(column(at, k), column(at, k + 1u), column(at, k + 2u), column(at, k + 3u));
+}
+
 fn columns(at: Bases, k: u32) -> array<Rows, 8> {
     return array(
         column(at, k), column(at, k + 1u), column(at, k + 2u), column(at, k + 3u),
@@ -55,17 +59,18 @@ fn tile_per_invocation(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
     var s5 = Rows();
     var s6 = Rows();
     var s7 = Rows();
-    for (var i = 0u; i < K / 32u * 4u; i++) {
-        let block = i / 4u;
-        let v = columns(at, i * 8u);
-        s0 = add8(s0, load8(a.x, i, block_scale(a.x, block)), v);
-        s1 = add8(s1, load8(a.y, i, block_scale(a.y, block)), v);
-        s2 = add8(s2, load8(a.z, i, block_scale(a.z, block)), v);
-        s3 = add8(s3, load8(a.w, i, block_scale(a.w, block)), v);
-        s4 = add8(s4, load8(b.x, i, block_scale(b.x, block)), v);
-        s5 = add8(s5, load8(b.y, i, block_scale(b.y, block)), v);
-        s6 = add8(s6, load8(b.z, i, block_scale(b.z, block)), v);
-        s7 = add8(s7, load8(b.w, i, block_scale(b.w, block)), v);
+    // Four columns at a time: with eight, compilers of emulated adapters keep too little in registers.
+    for (var i = 0u; i < K / 32u * 8u; i++) {
+        let block = i / 8u;
+        let v = four_columns(at, i * 4u);
+        s0 = add4(s0, load4(a.x, i, block_scale(a.x, block)), v);
+        s1 = add4(s1, load4(a.y, i, block_scale(a.y, block)), v);
+        s2 = add4(s2, load4(a.z, i, block_scale(a.z, block)), v);
+        s3 = add4(s3, load4(a.w, i, block_scale(a.w, block)), v);
+        s4 = add4(s4, load4(b.x, i, block_scale(b.x, block)), v);
+        s5 = add4(s5, load4(b.y, i, block_scale(b.y, block)), v);
+        s6 = add4(s6, load4(b.z, i, block_scale(b.z, block)), v);
+        s7 = add4(s7, load4(b.w, i, block_scale(b.w, block)), v);
     }
     for (var k = K / 32u * 32u; k < K; k++) {
         let v = column(at, k);

@@ -3,7 +3,7 @@
 // Shapes: dy [rows, DY_STRIDE]; W [N, K] (include weights_*); dx [rows, K] (include column_tile); count.x = rows.
 // Adds to dx where ACCUMULATE, else overwrites. Every sum runs over n in order.
 // Entry points:
-//   tile_per_invocation  8 rows by 8 columns an invocation, in registers, for emulated adapters
+//   tile_per_invocation  16 rows by 8 columns an invocation, in registers, for emulated adapters
 //   tile_per_workgroup   64 rows by 64 columns a workgroup, tiles of 32 n in workgroup memory, for GPUs
 
 @group(0) @binding(0) var<storage, read> dy: array<f32>;
@@ -25,42 +25,50 @@ fn unit(n: u32, i: u32) -> Eight {
 
 const LANES = 8u;
 
+// Where dy of 8 rows begins. Rows beyond the last one repeat the last one; their results are not stored.
+struct Bases {
+    a: vec4<u32>,
+    b: vec4<u32>,
+}
+
+fn bases_of(first_row: u32) -> Bases {
+    let last = vec4(count.x - 1u);
+    let a = vec4(first_row) + vec4(0u, 1u, 2u, 3u);
+    return Bases(min(a, last) * DY_STRIDE + DY_OFFSET, min(a + 4u, last) * DY_STRIDE + DY_OFFSET);
+}
+
+fn add_of(sum: Tile, at: Bases, n: u32, w: Eight) -> Tile {
+    let a = vec4(dy[at.a.x + n], dy[at.a.y + n], dy[at.a.z + n], dy[at.a.w + n]);
+    let b = vec4(dy[at.b.x + n], dy[at.b.y + n], dy[at.b.z + n], dy[at.b.w + n]);
+    return add(sum, a, b, w);
+}
+
 @compute @workgroup_size(LANES)
 fn tile_per_invocation(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let i = group.x * LANES + lane;
-    // Units and rows beyond the last one repeat the last one; their results are not stored.
+    // Units beyond the last one repeat the last one, too.
     let read = min(i, (K + 7u) / 8u - 1u);
-    let row = group.y * 8u;
-    let last = vec4(count.x - 1u);
-    let a = min(vec4(row) + vec4(0u, 1u, 2u, 3u), last) * DY_STRIDE + DY_OFFSET;
-    let b = min(vec4(row) + vec4(4u, 5u, 6u, 7u), last) * DY_STRIDE + DY_OFFSET;
-    var s0 = Eight();
-    var s1 = Eight();
-    var s2 = Eight();
-    var s3 = Eight();
-    var s4 = Eight();
-    var s5 = Eight();
-    var s6 = Eight();
-    var s7 = Eight();
-    for (var n = 0u; n < N; n++) {
-        let w = unit(n, read);
-        s0 = add8(s0, dy[a.x + n], w);
-        s1 = add8(s1, dy[a.y + n], w);
-        s2 = add8(s2, dy[a.z + n], w);
-        s3 = add8(s3, dy[a.w + n], w);
-        s4 = add8(s4, dy[b.x + n], w);
-        s5 = add8(s5, dy[b.y + n], w);
-        s6 = add8(s6, dy[b.z + n], w);
-        s7 = add8(s7, dy[b.w + n], w);
+    let row = group.y * 16u;
+    let at = bases_of(row);
+    let below = bases_of(row + 8u);
+    var s = Tile();
+    var t = Tile();
+    // Two n at a time: emulated adapters pay for what a loop carries each time around.
+    for (var n = 0u; n < N / 2u * 2u; n += 2u) {
+        let w0 = unit(n, read);
+        s = add_of(s, at, n, w0);
+        t = add_of(t, below, n, w0);
+        let w1 = unit(n + 1u, read);
+        s = add_of(s, at, n + 1u, w1);
+        t = add_of(t, below, n + 1u, w1);
     }
-    store8(row, i, s0);
-    store8(row + 1u, i, s1);
-    store8(row + 2u, i, s2);
-    store8(row + 3u, i, s3);
-    store8(row + 4u, i, s4);
-    store8(row + 5u, i, s5);
-    store8(row + 6u, i, s6);
-    store8(row + 7u, i, s7);
+    if N % 2u == 1u {
+        let w = unit(N - 1u, read);
+        s = add_of(s, at, N - 1u, w);
+        t = add_of(t, below, N - 1u, w);
+    }
+    store_tile(row, i, s);
+    store_tile(row + 8u, i, t);
 }
 
 const TILE = 64u;

@@ -4,25 +4,6 @@
 
 @group(0) @binding(0) var<storage, read> dy: array<vec4<f32>>;
 
-// 8 columns of 8 rows.
-struct Tile {
-    r0: Eight,
-    r1: Eight,
-    r2: Eight,
-    r3: Eight,
-    r4: Eight,
-    r5: Eight,
-    r6: Eight,
-    r7: Eight,
-}
-
-fn add(sum: Tile, lower: vec4<f32>, upper: vec4<f32>, w: Eight) -> Tile {
-    return Tile(
-        add8(sum.r0, lower.x, w), add8(sum.r1, lower.y, w), add8(sum.r2, lower.z, w), add8(sum.r3, lower.w, w),
-        add8(sum.r4, upper.x, w), add8(sum.r5, upper.y, w), add8(sum.r6, upper.z, w), add8(sum.r7, upper.w, w),
-    );
-}
-
 @compute @workgroup_size(LANES)
 fn tile_per_subgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
     let i = group.x * LANES + lane;
@@ -42,12 +23,5 @@ fn tile_per_subgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_
         let w3 = load8(n + 3u, read, block_scale(n + 3u, read / 4u));
         sum = add(sum, from_lower(own.w), from_upper(own.w), w3);
     }
-    store8(row, i, sum.r0);
-    store8(row + 1u, i, sum.r1);
-    store8(row + 2u, i, sum.r2);
-    store8(row + 3u, i, sum.r3);
-    store8(row + 4u, i, sum.r4);
-    store8(row + 5u, i, sum.r5);
-    store8(row + 6u, i, sum.r6);
-    store8(row + 7u, i, sum.r7);
+    store_tile(row, i, sum);
 }

@@ -26,6 +26,13 @@ fn add(sum: Rows, w: f32, v: Rows) -> Rows {
     return Rows(sum.a + w * v.a, sum.b + w * v.b);
 }
 
+fn add4(sum: Rows, w: vec4<f32>, v: array<Rows, 4>) -> Rows {
+    var s = add(sum, w.x, v[0]);
+    s = add(s, w.y, v[1]);
+    s = add(s, w.z, v[2]);
+    return add(s, w.w, v[3]);
+}
+
 fn add8(sum: Rows, w: Eight, v: array<Rows, 8>) -> Rows {
     var s = add(sum, w.low.x, v[0]);
     s = add(s, w.low.y, v[1]);

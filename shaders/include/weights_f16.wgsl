@@ -23,6 +23,11 @@ fn load8(n: u32, i: u32, scale: vec2<f32>) -> Eight {
     );
 }
 
+fn load4(n: u32, i: u32, scale: vec2<f32>) -> vec4<f32> {
+    let at = WEIGHT_START + n * ((K + 1u) / 2u) + 2u * i;
+    return vec4(unpack2x16float(weight[at]), unpack2x16float(weight[at + 1u]));
+}
+
 fn weight_at(n: u32, k: u32) -> f32 {
     let pair = unpack2x16float(weight[WEIGHT_START + n * ((K + 1u) / 2u) + k / 2u]);
     return select(pair.x, pair.y, k % 2u == 1u);

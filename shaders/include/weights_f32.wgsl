@@ -23,6 +23,11 @@ fn load8(n: u32, i: u32, scale: vec2<f32>) -> Eight {
     );
 }
 
+fn load4(n: u32, i: u32, scale: vec2<f32>) -> vec4<f32> {
+    let at = WEIGHT_START + n * K + 4u * i;
+    return vec4(weight[at], weight[at + 1u], weight[at + 2u], weight[at + 3u]);
+}
+
 fn weight_at(n: u32, k: u32) -> f32 {
     return weight[WEIGHT_START + n * K + k];
 }

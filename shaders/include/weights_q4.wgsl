@@ -1,6 +1,7 @@
 // Weights of format Q4 (crates/gpu/src/weights.rs): w = d * q + m. One of four includes with the same functions:
 //   block_scale(n, b)     scale and offset of block b (32 elements) of row n
 //   load8(n, i, scale)    elements 8i .. 8i+8 of row n, scale being that of their block
+//   load4(n, i, scale)    elements 4i .. 4i+4
 //   weight_at(n, k)       one element
 //   block_of(n, b)        what block b of row n holds, read four words at a time; K a multiple of 32, WEIGHT_START of 4
 //   eight_of(block, j)    elements 8j .. 8j+8 of it
@@ -26,10 +27,22 @@ fn load8(n: u32, i: u32, scale: vec2<f32>) -> Eight {
     return dequantised(weight[WEIGHT_START + n * (K / 8u) + i], scale);
 }
 
+// Each quant is taken out where it stands and brought down by a power of two, which is exact: emulated adapters shift
+// lane by lane.
+const IN_PLACE = vec4(1.0, 0x1p-4, 0x1p-8, 0x1p-12);
+
+fn lower_half(word: u32, scale: vec2<f32>) -> vec4<f32> {
+    let quants = vec4<f32>(vec4(word) & vec4(0xfu, 0xf0u, 0xf00u, 0xf000u)) * IN_PLACE;
+    return quants * scale.x + scale.y;
+}
+
 fn dequantised(word: u32, scale: vec2<f32>) -> Eight {
-    let low = (vec4(word) >> vec4(0u, 4u, 8u, 12u)) & vec4(15u);
-    let high = (vec4(word) >> vec4(16u, 20u, 24u, 28u)) & vec4(15u);
-    return Eight(vec4<f32>(low) * scale.x + scale.y, vec4<f32>(high) * scale.x + scale.y);
+    let high = vec4<f32>(vec4(word) & vec4(0xf0000u, 0xf00000u, 0xf000000u, 0xf0000000u)) * (0x1p-16 * IN_PLACE);
+    return Eight(lower_half(word, scale), high * scale.x + scale.y);
+}
+
+fn load4(n: u32, i: u32, scale: vec2<f32>) -> vec4<f32> {
+    return lower_half(weight[WEIGHT_START + n * (K / 8u) + i / 2u] >> (i % 2u * 16u), scale);
 }
 
 fn weight_at(n: u32, k: u32) -> f32 {

@@ -24,6 +24,10 @@ fn load8(n: u32, i: u32, scale: vec2<f32>) -> Eight {
     return Eight(signed_bytes(weight[at]) * scale.x, signed_bytes(weight[at + 1u]) * scale.x);
 }
 
+fn load4(n: u32, i: u32, scale: vec2<f32>) -> vec4<f32> {
+    return signed_bytes(weight[WEIGHT_START + n * (K / 4u) + i]) * scale.x;
+}
+
 fn weight_at(n: u32, k: u32) -> f32 {
     let word = bitcast<i32>(weight[WEIGHT_START + n * (K / 4u) + k / 4u]);
     return f32((word << (24u - k % 4u * 8u)) >> 24u) * block_scale(n, k / 32u).x;

@@ -4,7 +4,8 @@
 use tmem_core::abort::Abort;
 use tmem_core::card::Card;
 use tmem_core::engine::Engine;
-use tmem_core::rollout::policy::Policy;
+use tmem_core::message::Message;
+use tmem_core::rollout::policy::{GenerateRequest, Policy, Weights};
 use tmem_core::settings::Settings;
 use tmem_tests::{fixture, load_model, open_gpu};
 
@@ -72,4 +73,42 @@ fn neither_work_nor_memory_of_a_write_grow_with_what_was_ever_learned() {
     let (least, most) = (work.iter().min().unwrap(), work.iter().max().unwrap());
     assert!(most * 4 < least * 5, "tokens of each write: {work:?}");
     assert_eq!(memory.first(), memory.last(), "bytes on the GPU at most: {memory:?}");
+}
+
+#[test]
+fn what_a_gate_is_measured_against_can_be_computed_before_the_first_write_and_outlives_a_reset() {
+    let new = cards(0..4);
+    let mut unprepared = engine();
+    let whole = learn(&mut unprepared, &new, &[]);
+
+    let mut prepared = engine();
+    let before = pollster::block_on(prepared.snapshot()).unwrap();
+    let mut pieces = 1;
+    while pollster::block_on(prepared.prepare_gate()).unwrap() {
+        pieces += 1;
+    }
+    assert!(pieces > 10, "{pieces} pieces: nobody shall wait long for one");
+    assert_eq!(pollster::block_on(prepared.snapshot()).unwrap(), before);
+    let rest = learn(&mut prepared, &new, &[]);
+    assert!(rest * 4 < whole, "{rest} tokens in the write, where all are {whole}");
+
+    // The same Δ, and the same decisions.
+    let asked = |question: &str| GenerateRequest {
+        messages: vec![Message::user(question)],
+        max_tokens: 1,
+        weights: Weights::Fast,
+        ..GenerateRequest::default()
+    };
+    let requests = [&new[0].question, "What is my horse's name?", "Why is the sky blue?"].map(asked);
+    let read = |engine: &mut Engine| {
+        let done = pollster::block_on(engine.generate(&requests, &mut |_, _| {}, &Abort::default())).unwrap();
+        done.into_iter().map(|generation| generation.gate.unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(prepared.delta(), unprepared.delta());
+    assert_eq!(read(&mut prepared), read(&mut unprepared));
+
+    pollster::block_on(prepared.reset()).unwrap();
+    let computed = prepared.statistics().tokens_computed;
+    assert!(!pollster::block_on(prepared.prepare_gate()).unwrap());
+    assert_eq!(prepared.statistics().tokens_computed, computed);
 }

@@ -1,6 +1,6 @@
 //! What the command line takes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -35,7 +35,7 @@ pub(crate) struct Common {
     /// A PEFT adapter that is merged into the model: the folder with its two files, or `none`
     #[arg(long, global = true, value_name = "FOLDER")]
     pub(crate) slow_adapter: Option<SlowChoice>,
-    /// The settings to start from: small (this model's own) or paper
+    /// The settings to start from: small (this model's own), quick (a tenth of the work) or paper
     #[arg(long, global = true, value_name = "PRESET", default_value = "small")]
     pub(crate) preset: String,
     /// A setting, such as --set fast.rank=4 or --set replay=off; an unknown name lists all of them
@@ -408,12 +408,20 @@ pub(crate) struct TrainingArguments {
     /// The run as a TOML file, as in `configs/`; --set NAME=VALUE takes the place of what it says (rl.beta=0.04)
     #[arg(long, value_name = "FILE")]
     pub(crate) config: PathBuf,
-    /// The folder for checkpoints, metrics and the adapter; one that the same run has begun is gone on with
+    /// The folder for checkpoints, metrics and the adapter; one that the same run has begun is gone on with [default:
+    /// runs/sft or runs/rl]
     #[arg(long, value_name = "DIR")]
-    pub(crate) out: PathBuf,
+    out: Option<PathBuf>,
     /// Check everything and print the run, then stop
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+impl TrainingArguments {
+    /// The folder of a run of this command.
+    pub(crate) fn folder(&self, command: &str) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| Path::new("runs").join(command))
+    }
 }
 
 #[derive(Debug, Args)]
@@ -572,6 +580,6 @@ mod tests {
         assert_eq!((settings.fast.rank, settings.seed, settings.sampling.seed), (4, 9, 3));
         assert_eq!(settings.fast.learning_rate, paper.fast.learning_rate);
         assert!(parse("trainer chat --set nonsense=1").unwrap_err().to_string().contains("fast.rank"));
-        assert!(parse("trainer chat --preset huge").unwrap_err().to_string().contains("`small` or `paper`"));
+        assert!(parse("trainer chat --preset huge").unwrap_err().to_string().contains("`small`, `quick` or `paper`"));
     }
 }

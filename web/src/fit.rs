@@ -65,7 +65,9 @@ impl Gauge {
         reader.push(piece, |_, _| Ok::<(), GgufError>(()))?;
         let Some(header) = reader.header() else { return Ok(()) };
         let config = ModelConfig::from_gguf(header).map_err(LoadError::from)?;
-        let largest = header.tensors.iter().map(|tensor| tensor.bytes()).max().unwrap_or(0);
+        // Embedding and head are cut to what one buffer takes.
+        let whole = header.tensors.iter().filter(|tensor| tensor.name.starts_with("blk."));
+        let largest = whole.map(|tensor| tensor.bytes()).max().unwrap_or(0);
         // Settings that do not suit this model are told of when they are taken into use.
         let half_precision =
             |tensor: &TensorInfo| (2 * tensor.rows as u64 * tensor.row_len as u64).saturating_sub(tensor.bytes());

@@ -51,6 +51,12 @@ pub struct Answer {
     pub tokens: usize,
     /// Seconds it took.
     pub seconds: f64,
+    /// Tokens of the prompt.
+    #[serde(default)]
+    pub prompt_tokens: usize,
+    /// Seconds until the first token; 0 where none came.
+    #[serde(default)]
+    pub first_after: f64,
 }
 
 /// A write in short.
@@ -119,6 +125,14 @@ impl Log {
     pub fn last_turn(&self) -> Option<(&str, &Answer, Option<&Answer>)> {
         self.0.iter().rev().find_map(|entry| match &entry.content {
             Content::Turn { question, answer, twin } => Some((question.as_str(), answer, twin.as_ref())),
+            _ => None,
+        })
+    }
+
+    /// The latest write that is over.
+    pub fn last_write(&self) -> Option<&WriteSummary> {
+        self.0.iter().rev().find_map(|entry| match &entry.content {
+            Content::Write(write) if write.outcome.is_some() => Some(write.as_ref()),
             _ => None,
         })
     }

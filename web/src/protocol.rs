@@ -191,6 +191,8 @@ pub enum News {
         /// The text.
         text: String,
     },
+    /// What the first write needs is there, computed while nobody asked for anything.
+    Prepared,
     /// The run failed; the worker goes on.
     Failed(Failure),
     /// The run is over.

@@ -28,7 +28,8 @@ struct OpenTurn {
     id: u64,
     began: f64,
     spare: u64,
-    spoken: bool,
+    /// When the first token came.
+    spoke: Option<f64>,
 }
 
 #[derive(Debug)]
@@ -76,7 +77,7 @@ impl Scribe {
     pub fn observe(&mut self, event: Event, now: f64) -> Vec<News> {
         match event {
             Event::TurnStarted { text, .. } => self.begin_turn(text, now),
-            Event::Token { speaker, text, .. } => self.token(speaker, text),
+            Event::Token { speaker, text, .. } => self.token(speaker, text, now),
             Event::Answer(answer) => self.answered(answer, now),
             Event::WritingStarted { .. } => vec![doing(Activity::Writing)],
             Event::CardsWritten { cards, dropped } => self.cards(cards, dropped.len(), now),
@@ -108,7 +109,7 @@ impl Scribe {
     /// Where the next line goes: above an open turn that is not answered yet, else at the end.
     fn next_id(&mut self) -> u64 {
         match &mut self.turn {
-            Some(turn) if !turn.spoken && turn.spare < turn.id => {
+            Some(turn) if turn.spoke.is_none() && turn.spare < turn.id => {
                 turn.spare += 1;
                 turn.spare - 1
             }
@@ -126,19 +127,20 @@ impl Scribe {
         self.turn = None;
         let spare = self.next_id();
         let id = spare + SPARE;
-        self.turn = Some(OpenTurn { id, began, spare, spoken: false });
+        self.turn = Some(OpenTurn { id, began, spare, spoke: None });
         let content = Content::Turn { question, answer: Answer::default(), twin: None };
         vec![self.put(id, content), doing(Activity::Answering)]
     }
 
-    fn token(&mut self, speaker: Speaker, text: String) -> Vec<News> {
+    fn token(&mut self, speaker: Speaker, text: String, now: f64) -> Vec<News> {
         let twin = match speaker {
             Speaker::Agent => false,
             Speaker::Twin => true,
             Speaker::Writer => return Vec::new(),
         };
         let Some(turn) = &mut self.turn else { return Vec::new() };
-        let first = !std::mem::replace(&mut turn.spoken, true);
+        let first = turn.spoke.is_none();
+        turn.spoke.get_or_insert(now);
         let entry = turn.id;
         self.log.extend(entry, twin, &text);
         let mut news = Vec::new();
@@ -152,12 +154,16 @@ impl Scribe {
     fn answered(&mut self, answer: rollout::Answer, now: f64) -> Vec<News> {
         let Some(turn) = self.turn.take() else { return Vec::new() };
         let seconds = now - turn.began;
+        let first_after = turn.spoke.map_or(0.0, |spoke| spoke - turn.began);
+        let prompt_tokens = answer.prompt_tokens;
         let twin = answer.twin.map(|twin| Answer {
             text: twin.text,
             finish: Some(twin.finish),
             gate: None,
             tokens: twin.tokens,
             seconds,
+            prompt_tokens,
+            first_after,
         });
         let own = Answer {
             text: answer.text,
@@ -165,6 +171,8 @@ impl Scribe {
             gate: answer.gate,
             tokens: answer.tokens,
             seconds,
+            prompt_tokens,
+            first_after,
         };
         vec![self.put(turn.id, Content::Turn { question: answer.question, answer: own, twin })]
     }

@@ -41,6 +41,8 @@ pub struct PageState {
     pub replayed: Option<Replayed>,
     /// Runs that are over.
     pub finished_runs: u64,
+    /// Whether what the first write needs was computed while nobody asked for anything.
+    pub prepared: bool,
 }
 
 /// How far the page is.
@@ -153,6 +155,7 @@ impl PageState {
             News::Link { fragment } => self.link = Some(fragment),
             News::Replayed(replayed) => self.replayed = Some(replayed),
             News::Notice { text } => self.notice = Some(text),
+            News::Prepared => self.prepared = true,
             News::Failed(failure) => self.fail(failure),
             News::Finished => self.finish(run),
         }

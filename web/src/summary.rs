@@ -3,6 +3,7 @@
 use serde::Serialize;
 use tmem_core::fast::DeltaId;
 
+use crate::log::Answer;
 use crate::protocol::{Cause, Replayed};
 use crate::state::{PageState, Stage};
 
@@ -17,6 +18,8 @@ pub struct Summary {
     pub busy: bool,
     /// Runs that are over since the page was opened.
     pub finished_runs: u64,
+    /// Whether what the first write needs was computed while nobody asked for anything.
+    pub prepared: bool,
     /// Kernels that passed and failed the self-test; both 0 before it.
     pub checks: [usize; 2],
     /// The last failure: its kind and words.
@@ -29,6 +32,8 @@ pub struct Summary {
     pub lines: usize,
     /// The latest answer, complete or on its way.
     pub answer: Option<String>,
+    /// What that took, once it is complete.
+    pub timing: Option<Timing>,
     /// The frozen twin's answer to the same.
     pub twin: Option<String>,
     /// Tokens in the context, and at which memory is written.
@@ -41,12 +46,35 @@ pub struct Summary {
     pub delta: Option<DeltaId>,
     /// Training steps of the latest write.
     pub steps: usize,
+    /// Cards and seconds of the latest write that is over.
+    pub written: Option<(usize, f64)>,
     /// Fragment of the share link, once asked for.
     pub link: Option<String>,
     /// Whether the last replay matched, and how.
     pub replayed: Option<(bool, Replayed)>,
     /// Bytes in GPU buffers.
     pub gpu_bytes: u64,
+}
+
+/// What an answer took.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Timing {
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Seconds until the first token.
+    pub first_after: f64,
+    /// Tokens of the answer.
+    pub tokens: usize,
+    /// Seconds in all.
+    pub seconds: f64,
+}
+
+impl From<&Answer> for Timing {
+    fn from(answer: &Answer) -> Self {
+        let Answer { prompt_tokens, first_after, tokens, seconds, .. } = *answer;
+        Self { prompt_tokens, first_after, tokens, seconds }
+    }
 }
 
 impl From<&PageState> for Summary {
@@ -64,12 +92,14 @@ impl From<&PageState> for Summary {
             },
             busy: state.busy(),
             finished_runs: state.finished_runs,
+            prepared: state.prepared,
             checks: [state.checks.len() - failed, failed],
             failure: state.failure.as_ref().map(|failure| (failure.cause, failure.message.clone())),
             notice: state.notice.clone(),
             device: state.device.as_ref().map(|device| device.name.clone()),
             lines: state.log.entries().len(),
             answer: turn.map(|(_, answer, _)| answer.text.clone()),
+            timing: turn.filter(|(_, answer, _)| answer.finish.is_some()).map(|(_, answer, _)| answer.into()),
             twin: turn.and_then(|(_, _, twin)| twin).map(|twin| twin.text.clone()),
             context: status.map(|status| (status.context_tokens, status.budget)),
             cards: status
@@ -80,6 +110,7 @@ impl From<&PageState> for Summary {
             passages: status.iter().flat_map(|s| &s.passages).map(|passage| passage.text.clone()).collect(),
             delta: status.map(|status| status.delta.clone()),
             steps: state.steps.len(),
+            written: state.log.last_write().map(|write| (write.count, write.seconds)),
             link: state.link.clone(),
             replayed: state.replayed.as_ref().map(|replayed| (replayed.matches(), replayed.clone())),
             gpu_bytes: status.map_or(0, |status| status.gpu_bytes),

@@ -19,7 +19,7 @@ use serde::Serialize;
 use crate::{shell, suite};
 use installation::{Installation, Sizes};
 use machine::Machine;
-use ours::{OurReport, Trainer};
+use ours::{OurReport, PageReport, PageVisit, Trainer};
 use peer_report::PeerReport;
 use table::Row;
 
@@ -121,11 +121,19 @@ pub fn run(options: &PeerOptions) -> Result<()> {
         bail!("no peer is installed, so nothing was measured; run: bash xtask/peers/install.sh");
     }
     let threads = options.threads.unwrap_or_else(machine::threads);
-    let trainer = if options.smoke { None } else { Some(Trainer::build(options.trainer.as_deref())?) };
+    let (mut trainer, mut page) = (None, None);
+    if !options.smoke {
+        if installed.iter().any(|peer| peer.page().is_none()) {
+            trainer = Some(Trainer::build(options.trainer.as_deref())?);
+        }
+        if installed.iter().any(|peer| peer.page().is_some()) {
+            page = Some(PageVisit::build()?);
+        }
+    }
     let mut environment = suite::environment()?;
     // Mesa's software driver takes as many threads as the peers on the CPU.
     environment.push(("LP_NUM_THREADS", threads.to_string().into()));
-    let run = Run { installation, model, threads, trainer, environment };
+    let run = Run { installation, model, threads, trainer, page, environment };
     for peer in installed {
         eprintln!("\n=== {}", peer.title());
         if let Err(error) = run.compare(peer, &mut outcome) {
@@ -165,8 +173,9 @@ struct Run {
     installation: Installation,
     model: PathBuf,
     threads: usize,
-    /// None in a smoke run.
+    /// None in a smoke run, and where no peer stands beside it; so is the page.
     trainer: Option<Trainer>,
+    page: Option<PageVisit>,
     environment: Vec<(&'static str, OsString)>,
 }
 
@@ -198,8 +207,15 @@ impl Run {
         Ok(())
     }
 
-    /// Our side of a pair. The page cannot measure itself yet, so the browser's peers stand alone.
+    /// Our side of a pair: the trainer, or the page in the same Chromium.
     fn ours(&self, peer: Peer, sizes: &Sizes, outcome: &mut Outcome) -> Result<Option<Measured>> {
+        if peer.page().is_some() {
+            let Some(page) = &self.page else { return Ok(None) };
+            let mut visit = page.command(&self.model, sizes.prompt, sizes.generated);
+            let report = PageReport::parse(&self.output(&mut visit, outcome)?)?;
+            outcome.versions.insert(format!("ours: the page on {}", report.device));
+            return Ok(Some(Measured { figures: report.rates(sizes.prompt)?, adapter: report.device }));
+        }
         let Some(trainer) = &self.trainer else { return Ok(None) };
         let mut bench = |only: &str| -> Result<OurReport> {
             let report = OurReport::parse(&self.output(&mut trainer.bench(only, &self.model), outcome)?)?;

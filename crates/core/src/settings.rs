@@ -211,7 +211,7 @@ impl Default for FastSettings {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
     /// No such preset.
-    #[error("there is no preset `{0}`: use `small` or `paper`")]
+    #[error("there is no preset `{0}`: use `small`, `quick` or `paper`")]
     Preset(String),
     /// Not of the form name=value.
     #[error("`{0}` is not of the form name=value")]
@@ -237,6 +237,9 @@ pub enum SettingsError {
 }
 
 impl Settings {
+    /// Names of the presets; the first is the default.
+    pub const PRESETS: [&'static str; 3] = ["small", "quick", "paper"];
+
     /// The paper's own settings (METHOD §3): no gate, no anchor, SGD.
     pub fn paper() -> Self {
         let mut settings = Self::small();
@@ -321,6 +324,25 @@ impl Settings {
         }
     }
 
+    /// [`small`](Self::small) with a tenth of the work, for adapters that emulate a GPU (measured; docs/performance.md): few
+    /// large steps in half as many layers, and no anchor. Damage is left to the gate to prevent.
+    pub fn quick() -> Self {
+        let small = Self::small();
+        Self {
+            rollout: RolloutSettings { wordings: 2, ..small.rollout },
+            fast: FastSettings {
+                layers: 4,
+                learning_rate: 3e-3,
+                steps: 12,
+                batch: 8,
+                kl_weight: 0.0,
+                kl_prompts: 0,
+                ..small.fast
+            },
+            ..small
+        }
+    }
+
     /// A preset by name.
     ///
     /// # Errors
@@ -329,6 +351,7 @@ impl Settings {
         match name {
             "paper" => Ok(Self::paper()),
             "small" => Ok(Self::small()),
+            "quick" => Ok(Self::quick()),
             other => Err(SettingsError::Preset(other.to_owned())),
         }
     }

@@ -226,7 +226,7 @@ impl Gpu {
         let label = format!("{}.{entry}", shader.name);
         let module = self.0.device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some(&label),
-            source: wgpu::ShaderSource::Wgsl(Cow::Borrowed(shader.source)),
+            source: wgpu::ShaderSource::Wgsl(Cow::Owned(shader.source())),
         });
         let pipeline = self.0.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(&label),

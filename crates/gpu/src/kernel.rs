@@ -12,8 +12,15 @@ use crate::memory::Buffer;
 pub struct Shader {
     /// File name without `.wgsl`, with `+` and the name of each include: unique among all shaders.
     pub name: &'static str,
+    /// The WGSL text, each include apart, so that a program holds it once for all shaders that include it.
+    pub parts: &'static [&'static str],
+}
+
+impl Shader {
     /// The whole WGSL text.
-    pub source: &'static str,
+    pub fn source(&self) -> String {
+        self.parts.join("\n")
+    }
 }
 
 /// Declares a [`Shader`] from files below `shaders/`: `shader!("rms_norm")`,
@@ -23,10 +30,10 @@ macro_rules! shader {
     ($name:literal $(, include $include:literal)*) => {
         $crate::Shader {
             name: concat!($name $(, "+", $include)*),
-            source: concat!(
-                $(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shaders/include/", $include, ".wgsl")), "\n",)*
-                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shaders/", $name, ".wgsl"))
-            ),
+            parts: &[
+                $(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shaders/include/", $include, ".wgsl")),)*
+                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shaders/", $name, ".wgsl")),
+            ],
         }
     };
 }

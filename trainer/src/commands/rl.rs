@@ -117,7 +117,8 @@ pub(crate) async fn run(common: &Common, arguments: &TrainingArguments) -> Resul
         println!("{}", serde_json::to_string_pretty(&config)?);
         return Ok(());
     }
-    let (abort, folder) = (on_interrupt()?, arguments.out.as_path());
+    let (abort, folder) = (on_interrupt()?, arguments.folder("rl"));
+    let folder = folder.as_path();
     let host = HostModel::read(File::open(&model_file)?)?;
     let begins_with = common.slow_adapter.as_ref().map_or(Ok(None), SlowChoice::files)?;
     let sha256 = begins_with.as_ref().map(PeftFiles::sha256);

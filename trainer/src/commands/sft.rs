@@ -111,7 +111,8 @@ pub(crate) async fn run(common: &Common, arguments: &TrainingArguments) -> Resul
         println!("{}", serde_json::to_string_pretty(&config)?);
         return Ok(());
     }
-    let (abort, folder) = (on_interrupt()?, arguments.out.as_path());
+    let (abort, folder) = (on_interrupt()?, arguments.folder("sft"));
+    let folder = folder.as_path();
     let begins_with = common.slow_adapter.as_ref().map_or(Ok(None), SlowChoice::files)?;
     let sha256 = begins_with.as_ref().map(PeftFiles::sha256);
     let _lock = begin(folder, &Record { config: &config, slow_adapter: sha256.as_deref() })?;

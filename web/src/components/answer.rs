@@ -43,6 +43,12 @@ fn figures(answer: &Answer, twin: bool) -> String {
     if answer.tokens > 0 && answer.seconds > 0.0 {
         parts.push(format!("{} in {:.1} s", format::count(answer.tokens, "token"), answer.seconds));
     }
+    // What memory hands over is not generated, and one token has no rate.
+    let rest = answer.seconds - answer.first_after;
+    if answer.tokens > 1 && answer.first_after > 0.0 && rest > 0.0 {
+        let rate = (answer.tokens - 1) as f64 / rest;
+        parts.push(format!("the first after {:.1} s, then {rate:.1} a second", answer.first_after));
+    }
     match answer.finish {
         Some(Finish::Aborted) => parts.push("stopped".to_owned()),
         Some(Finish::Length) => parts.push("cut at the token limit".to_owned()),

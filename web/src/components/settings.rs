@@ -241,6 +241,7 @@ fn Preset(draft: Draft) -> impl IntoView {
     let chosen = move || {
         draft.with(|s| match s {
             s if *s == Settings::small() => "small",
+            s if *s == Settings::quick() => "quick",
             s if *s == Settings::paper() => "paper",
             _ => "own",
         })
@@ -258,6 +259,7 @@ fn Preset(draft: Draft) -> impl IntoView {
                 }
             >
                 <option value="small">"Small: what works on a model of this size"</option>
+                <option value="quick">"Quick: a tenth of the work, for computers without a GPU"</option>
                 <option value="paper">"Paper: SGD, no gate, no anchor"</option>
                 <option value="own" disabled>"Own"</option>
             </select>

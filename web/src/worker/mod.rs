@@ -24,6 +24,8 @@ use service::Service;
 
 /// How often an idle worker looks whether its device is still there.
 const WATCH_MILLISECONDS: u32 = 2000;
+/// How long it waits for the next command before it prepares what a later one will need.
+const IDLE_MILLISECONDS: u32 = 700;
 
 /// Entry of the worker.
 #[wasm_bindgen]
@@ -68,14 +70,17 @@ fn listen(scope: &DedicatedWorkerGlobalScope, abort: &Abort) -> mpsc::UnboundedR
 
 async fn serve(mut inbox: mpsc::UnboundedReceiver<Letter>, reporter: Reporter, abort: Abort) {
     let mut service = Service::new(reporter.clone(), abort.clone());
+    let mut wait = WATCH_MILLISECONDS;
     loop {
-        let letter = match select(inbox.next(), TimeoutFuture::new(WATCH_MILLISECONDS)).await {
+        let letter = match select(inbox.next(), TimeoutFuture::new(wait)).await {
             Either::Left((Some(letter), _)) => letter,
             Either::Left((None, _)) => return,
             Either::Right(_) => {
                 if let Some(failure) = service.failure() {
                     reporter.send(0, News::Failed(failure));
                 }
+                // One piece after the other, and whatever has arrived comes first.
+                wait = if service.prepare().await { 0 } else { WATCH_MILLISECONDS };
                 continue;
             }
         };
@@ -86,5 +91,6 @@ async fn serve(mut inbox: mpsc::UnboundedReceiver<Letter>, reporter: Reporter, a
             reporter.send(run, News::Failed(failure));
         }
         reporter.send(run, News::Finished);
+        wait = IDLE_MILLISECONDS;
     }
 }

@@ -6,8 +6,8 @@ use tmem_core::fast::SiteNorm;
 use tmem_core::recipe::{ModelIdentity, Recipe, ReplayOutcome, replay};
 use tmem_core::rollout::Agent;
 use tmem_core::rollout::policy::Policy as _;
-use tmem_core::settings::Settings;
-use tmem_gpu::Gpu;
+use tmem_core::settings::{MemoryKind, Settings};
+use tmem_gpu::{AdapterKind, Gpu};
 use wasm_bindgen::JsValue;
 
 use super::conversation::{Conversation, observed};
@@ -27,11 +27,13 @@ pub(super) struct Service {
     conversation: Option<Conversation<Engine>>,
     /// The base that the model can be loaded with instead, and its identity.
     other_base: Option<(Base, String)>,
+    /// Whether the page was told that nothing is left to prepare.
+    prepared: bool,
 }
 
 impl Service {
     pub(super) fn new(reporter: Reporter, abort: Abort) -> Self {
-        Self { reporter, abort, gpu: None, session: None, conversation: None, other_base: None }
+        Self { reporter, abort, gpu: None, session: None, conversation: None, other_base: None, prepared: false }
     }
 
     /// The device's failure, if one happened while nobody asked for anything.
@@ -44,6 +46,19 @@ impl Service {
             self.conversation = None;
         }
         Some(failure)
+    }
+
+    /// Computes a piece of what the first write needs, while nobody asks for anything. Says whether more is left.
+    pub(super) async fn prepare(&mut self) -> bool {
+        let Some(conversation) = &mut self.conversation else { return false };
+        let learns = matches!(conversation.agent.settings().rollout.memory, MemoryKind::Tmem | MemoryKind::TmemText);
+        // A failure is not lost: the write that needs it meets it again, and a lost device is watched for.
+        let more = learns && conversation.agent.policy_mut().prepare_gate().await.unwrap_or(false);
+        if !more && !self.prepared {
+            self.prepared = true;
+            self.reporter.send(0, News::Prepared);
+        }
+        more
     }
 
     /// Works off one command.
@@ -91,6 +106,7 @@ impl Service {
     async fn load(&mut self, run: u64, source: ModelSource, base: Base, file: JsValue) -> Result<(), Failure> {
         self.conversation = None;
         self.other_base = None;
+        self.prepared = false;
         let store = Store::open().await.ok();
         let (session, saved) = match &store {
             Some(store) => {
@@ -109,9 +125,16 @@ impl Service {
         }
         let settings = saved.as_ref().map_or_else(Settings::default, |saved| saved.settings.clone());
         let (reporter, abort, store) = (&self.reporter, &self.abort, store.as_ref());
-        let loading = Loading { run, reporter, abort, store, settings: settings.clone(), base };
+        let mut loading = Loading { run, reporter, abort, store, settings, base };
         let gpu = loading.device().await?;
         self.gpu = Some(gpu.clone());
+        if saved.is_none() && gpu.kind() == AdapterKind::Cpu {
+            loading.settings = Settings::quick();
+            let text = "No GPU was found, so an emulated one has to do: a card takes it many times as long to learn. The \
+                        settings begin with the preset for that, a tenth of the work.";
+            self.reporter.send(run, News::Notice { text: text.to_owned() });
+        }
+        let settings = loading.settings.clone();
         let Some(Loaded { model, name, base }) = loading.model(&gpu, source, file).await? else { return Ok(()) };
         loading.progress(Phase::Prepare, 0, 0);
         let (settings, saved) = self.conversation_of(run, &model.identity(), settings, saved).await;

@@ -1,14 +1,17 @@
-//! Our own figures, from `trainer bench --json`.
+//! Our own figures, from `trainer bench --json`, and from a visit to the page beside the peers in the browser.
 
 use std::{
     path::{Path, PathBuf},
     process::Command,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 
-use crate::shell;
+use crate::{
+    shell,
+    web::{self, WebProfile},
+};
 
 /// Tokens that `trainer bench` prefills and generates; the peers do the same.
 pub(super) const PROMPT_TOKENS: usize = 512;
@@ -68,13 +71,7 @@ pub(super) struct Trainer {
 impl Trainer {
     /// The binary that was given, or a release build, made now so that no measurement waits for a compiler.
     pub(super) fn build(binary: Option<&Path>) -> Result<Self> {
-        if let Some(binary) = binary {
-            return Ok(Self { binary: binary.to_owned() });
-        }
-        let mut build = shell::cargo();
-        build.args(["build", "--release", "--package", "trainer", "--message-format", "json-render-diagnostics"]);
-        let messages = shell::output(&mut build)?;
-        let binary = executable(&messages).context("cargo built the trainer but names no executable")?;
+        let binary = binary.map_or_else(|| release_build("trainer", "trainer"), |binary| Ok(binary.to_owned()))?;
         Ok(Self { binary })
     }
 
@@ -87,11 +84,70 @@ impl Trainer {
     }
 }
 
-/// The executable in cargo's messages.
-fn executable(messages: &str) -> Option<PathBuf> {
+/// How the page is visited: a program of the tests that drives it in headless Chromium.
+#[derive(Clone, Debug)]
+pub(super) struct PageVisit {
+    binary: PathBuf,
+}
+
+/// What of its report is needed here.
+#[derive(Debug, Deserialize)]
+pub(super) struct PageReport {
+    /// The adapter, as the browser names it.
+    pub(super) device: String,
+    prompt_tokens: usize,
+    prompt_rate: f64,
+    generate_rate: f64,
+}
+
+impl PageVisit {
+    /// Builds the page and its visitor.
+    pub(super) fn build() -> Result<Self> {
+        web::build(WebProfile::Web)?;
+        Ok(Self { binary: release_build("tmem-tests", "page_speed")? })
+    }
+
+    /// A visit: an answer of so many tokens, then a prompt of about so many.
+    pub(super) fn command(&self, model: &Path, prompt: usize, generated: usize) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.current_dir(shell::repository()).arg("--no-write").arg("--model").arg(model);
+        command.args(["--prompt", &prompt.to_string(), "--generate", &generated.to_string()]);
+        command
+    }
+}
+
+impl PageReport {
+    /// The report in what the visitor printed.
+    pub(super) fn parse(output: &str) -> Result<Self> {
+        serde_json::from_str(output).context("`page_speed` did not print its figures")
+    }
+
+    /// Tokens a second: of the prompt, and generated.
+    ///
+    /// # Errors
+    /// The prompt was of another size than asked for.
+    pub(super) fn rates(&self, prompt: usize) -> Result<[f64; 2]> {
+        // It is made by the letter.
+        let read = self.prompt_tokens;
+        ensure!(read * 10 > prompt * 9 && read * 10 < prompt * 11, "the page read {read} tokens instead of {prompt}");
+        Ok([self.prompt_rate, self.generate_rate])
+    }
+}
+
+/// A release build of one binary.
+fn release_build(package: &str, name: &str) -> Result<PathBuf> {
+    let mut build = shell::cargo();
+    build.args(["build", "--release", "--package", package, "--bin", name]);
+    build.args(["--message-format", "json-render-diagnostics"]);
+    let messages = shell::output(&mut build)?;
+    executable(&messages, name).with_context(|| format!("cargo built {name} but names no executable"))
+}
+
+/// The executable of this name in cargo's messages.
+fn executable(messages: &str, name: &str) -> Option<PathBuf> {
     let values = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let of_trainer = values.filter(|message| message["target"]["name"] == "trainer");
-    of_trainer.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).next_back()
+    let of_binary = values.filter(|message| message["target"]["name"] == name);
+    of_binary.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).next_back()
 }
 
 #[cfg(test)]
@@ -123,11 +179,20 @@ mod tests {
     }
 
     #[test]
+    fn the_page_tells_its_rates_for_the_size_asked_for() {
+        let report = r#"{"device": "SwiftShader", "load_seconds": 9.0, "prompt_tokens": 530, "prompt_rate": 14.0,
+            "generated_tokens": 64, "generate_rate": 3.0}"#;
+        let report = PageReport::parse(report).unwrap();
+        assert_eq!(report.rates(512).unwrap(), [14.0, 3.0]);
+        assert!(report.rates(1024).unwrap_err().to_string().contains("530 tokens instead of 1024"));
+    }
+
+    #[test]
     fn cargo_names_the_executable() {
         let messages = "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"anyhow\"},\"executable\":null}\n\
             {\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"trainer\"},\"executable\":\"/t/release/trainer\"}\n\
             {\"reason\":\"build-finished\",\"success\":true}\n";
-        assert_eq!(executable(messages), Some(PathBuf::from("/t/release/trainer")));
-        assert_eq!(executable("Finished"), None);
+        assert_eq!(executable(messages, "trainer"), Some(PathBuf::from("/t/release/trainer")));
+        assert_eq!(executable("Finished", "trainer"), None);
     }
 }

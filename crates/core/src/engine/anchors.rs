@@ -1,14 +1,15 @@
 //! Neutral prompts: what the KL term anchors the model to, and what the gate takes as its centre.
 
+use std::ops::Range;
+
 use tmem_gpu::Buffer;
 
 use super::examples::{Example, example};
 use super::learn::Trainer;
-use super::state::questions_of;
 use super::{Engine, EngineError};
 use crate::abort::Abort;
 use crate::card::Card;
-use crate::fast::{Gate, Limits, NEUTRAL_PROMPTS, Run, pack};
+use crate::fast::{NEUTRAL_PROMPTS, Run, pack};
 use crate::rollout::policy::{GenerateRequest, Sampling, Weights};
 
 /// Tokens of the frozen model's own answer along which an anchor prompt is compared.
@@ -17,6 +18,8 @@ const ANSWER_TOKENS: usize = 5;
 /// Neutral prompts with the frozen model's own answers, and its log-probabilities along them.
 pub(super) struct Anchors {
     pub(super) examples: Vec<Example>,
+    /// Which neutral prompt each example is of: one that the model does not answer has none.
+    prompts: Vec<usize>,
     /// [positions, vocab], the frozen model's log-probabilities.
     pub(super) base: Buffer,
     /// First row of each example in `base`.
@@ -41,7 +44,7 @@ impl Engine {
         if let Some(anchors) = self.anchors.take().filter(|a| a.prefix == prefix) {
             return Ok(Some(anchors));
         }
-        let mut examples = self.neutral_answers(prefix, abort).await?;
+        let (prompts, mut examples) = self.neutral_answers(prefix, abort).await?;
         self.store_hidden(prefix, &mut examples)?;
         let positions: usize = examples.iter().map(|e| e.targets.len()).sum();
         let base = self.gpu.storage("base log-probabilities", positions * self.model.config.vocab)?;
@@ -65,11 +68,15 @@ impl Engine {
             rest = rest_after;
         }
         self.gpu.check()?;
-        Ok(Some(Anchors { examples, base, first, near: Vec::new(), prefix: prefix.to_vec() }))
+        Ok(Some(Anchors { examples, prompts, base, first, near: Vec::new(), prefix: prefix.to_vec() }))
     }
 
-    /// Each neutral prompt followed by the first tokens of the frozen model's greedy answer.
-    async fn neutral_answers(&mut self, prefix: &[u32], abort: &Abort) -> Result<Vec<Example>, EngineError> {
+    /// Each neutral prompt followed by the first tokens of the frozen model's greedy answer, with the prompt's number.
+    async fn neutral_answers(
+        &mut self,
+        prefix: &[u32],
+        abort: &Abort,
+    ) -> Result<(Vec<usize>, Vec<Example>), EngineError> {
         let requests: Vec<GenerateRequest> = NEUTRAL_PROMPTS
             .iter()
             .map(|text| GenerateRequest {
@@ -81,34 +88,48 @@ impl Engine {
             })
             .collect();
         let answers = self.generate_all(&requests, &mut |_, _| {}, abort).await?;
-        let mut examples = Vec::new();
-        for (request, answer) in requests.iter().zip(answers) {
+        let (mut prompts, mut examples) = (Vec::new(), Vec::new());
+        for (number, (request, answer)) in requests.iter().zip(answers).enumerate() {
             let prompt = self.encode_prompt(&request.messages, "")?;
-            examples.extend(example(&prompt, &answer.tokens, prefix));
+            if let Some(example) = example(&prompt, &answer.tokens, prefix) {
+                prompts.push(number);
+                examples.push(example);
+            }
         }
-        Ok(examples)
+        Ok((prompts, examples))
     }
 
-    /// The quarter of the neutral prompts that lies nearest to the questions of `cards`.
+    /// The quarter of the anchors whose prompts lie nearest to the questions of `cards`.
     pub(super) async fn near_anchors(&mut self, cards: &[Card], prefix: &[u32]) -> Result<Vec<usize>, EngineError> {
-        let neutral = self.neutral_states(prefix).await?;
+        let background = self.background(prefix, false).await?;
         let states = self.question_states(cards, prefix).await?;
-        let mut gate = Gate::around(prefix, &neutral, Vec::new());
-        gate.set_questions(&questions_of(cards), &states, Limits { pass: 0.0, margin: 0.0 });
-        let mut near = gate.neutral_by_nearness();
-        near.truncate(neutral.len().div_ceil(4));
+        let mut nearest = vec![-1.0f32; background.neutral()];
+        for state in states.values() {
+            let place = background.place(state);
+            nearest.iter_mut().zip(background.of_neutral(&place)).for_each(|(most, this)| *most = most.max(this));
+        }
+        let prompts = self.anchors.as_ref().map_or(&[][..], |anchors| &anchors.prompts);
+        let nearness = |anchor: usize| nearest[prompts[anchor]];
+        let mut near: Vec<usize> = (0..prompts.len()).collect();
+        near.sort_by(|&a, &b| nearness(b).total_cmp(&nearness(a)).then(a.cmp(&b)));
+        near.truncate(prompts.len().div_ceil(4));
         Ok(near)
     }
 
-    /// Hidden states of the neutral prompts' last tokens, for the gate.
-    pub(super) async fn neutral_states(&mut self, prefix: &[u32]) -> Result<Vec<Vec<f32>>, EngineError> {
-        match self.anchors.as_ref().filter(|a| a.prefix == prefix) {
+    /// Hidden states of the last tokens of some neutral prompts.
+    pub(super) async fn neutral_states(
+        &mut self,
+        prompts: Range<usize>,
+        prefix: &[u32],
+    ) -> Result<Vec<Vec<f32>>, EngineError> {
+        let complete = |anchors: &&Anchors| anchors.prefix == prefix && anchors.examples.len() == NEUTRAL_PROMPTS.len();
+        match self.anchors.as_ref().filter(complete) {
             // What follows a prompt does not change the state of its last token.
             Some(anchors) => {
-                let mut examples = anchors.examples.clone();
+                let mut examples = anchors.examples[prompts].to_vec();
                 self.last_states(prefix, &mut examples).await
             }
-            None => self.prompt_states(NEUTRAL_PROMPTS, prefix).await,
+            None => self.prompt_states(&NEUTRAL_PROMPTS[prompts], prefix).await,
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod anchors;
 mod answer_gradient;
+mod background;
 mod decoder;
 mod embed;
 mod error;
@@ -34,6 +35,7 @@ use crate::message::{Message, Role};
 use crate::model::{Model, Shared};
 use crate::settings::Settings;
 use anchors::Anchors;
+use background::Gathered;
 use decoder::{DECODER_ROWS, Decoders};
 use examples::HiddenStore;
 use learn::Trainer;
@@ -78,6 +80,7 @@ pub struct Engine {
     store: HiddenStore,
     trainer: Option<Trainer>,
     anchors: Option<Anchors>,
+    gathered: Gathered,
     gate: Gate,
     delta: DeltaId,
     /// The cards Δ was trained on.
@@ -110,6 +113,7 @@ impl Engine {
             store,
             trainer: None,
             anchors: None,
+            gathered: Gathered::default(),
             gate: Gate::default(),
             delta: DeltaId::default(),
             cards: Vec::new(),
@@ -179,6 +183,9 @@ impl Engine {
         }
         let adapter = if sites.sites.is_empty() { None } else { Some(Adapter::new(&self.gpu, sites, 1)?) };
         let runner = Runner::new(&self.gpu, &self.model, adapter.as_ref(), slots)?;
+        if runner.first_layer != self.runner.first_layer {
+            self.gathered = Gathered::default();
+        }
         (self.adapter, self.runner, self.decoders) = (adapter, runner, Decoders::default());
         self.settings = settings.clone();
         self.store = HiddenStore::new(&self.gpu, self.model.config.hidden, STORE_ROWS)?;

@@ -6,9 +6,10 @@ use sha2::{Digest, Sha256};
 
 use super::{Engine, EngineError};
 use crate::card::Card;
-use crate::fast::{DeltaId, Gate, Limits, Projection, SiteNorm, unknown_cards, unknown_questions};
+use crate::fast::{DeltaId, Gate, Limits, Projection, SiteNorm, untold};
 use crate::hash::hexadecimal;
 use crate::rollout::policy::Snapshot;
+use crate::settings::FastSettings;
 
 /// An adapted site and the spectrum its A was made from.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,8 +32,8 @@ pub struct SiteInfo {
 
 /// `fast.gate_margin` of a gate that does not ask for one: no two cosines are further apart.
 const GATE_MARGIN_OFF: f32 = -2.0;
-/// Cards whose questions are computed for the gate in one piece.
-const QUESTIONS_AT_ONCE: usize = 32;
+/// Cards or prompts that are computed for the gate in one piece.
+pub(super) const QUESTIONS_AT_ONCE: usize = 32;
 
 impl Engine {
     /// ‖ΔW‖_F / ‖W‖_F per site from BᵀB per site: ‖B A‖² = Σ_ij (BᵀB)_ij (A Aᵀ)_ij.
@@ -167,11 +168,10 @@ impl Engine {
             return Ok(());
         }
         let prefix = self.prompt_prefix()?;
-        let asks_margin = self.settings.fast.gate_margin > GATE_MARGIN_OFF;
-        if !gate.is_around(&prefix) || (asks_margin && !gate.has_unknown()) {
-            let neutral = self.neutral_states(&prefix).await?;
-            let unknown = self.unknown_states(&prefix).await?;
-            *gate = Gate::around(&prefix, &neutral, unknown);
+        let asks_unknown = asks_for_unknown(&self.settings.fast);
+        let background = self.background(&prefix, asks_unknown).await?;
+        if !gate.is_among(&background) {
+            *gate = Gate::among(background);
         }
         let known = gate.known();
         let is_new = |card: &&Card| card.questions().any(|question| !known.contains(question));
@@ -179,24 +179,8 @@ impl Engine {
         let states = self.question_states(&new, &prefix).await?;
         let limits = Limits { pass: self.settings.fast.gate_pass, margin: self.settings.fast.gate_margin };
         gate.set_questions(&questions_of(cards), &states, limits);
-        if gate.has_unknown() {
-            let unknown = unknown_cards(cards.iter());
-            gate.set_unknown(&unknown.iter().map(|card| card.question.as_str()).collect());
-        }
+        gate.set_untold(if asks_unknown { untold(cards.iter()) } else { Vec::new() });
         Ok(())
-    }
-
-    /// Questions about things never told, with their hidden states; none where the settings do not ask for them.
-    async fn unknown_states(&mut self, prefix: &[u32]) -> Result<Vec<(String, Vec<f32>)>, EngineError> {
-        let mut all = Vec::new();
-        if self.settings.fast.gate_margin <= GATE_MARGIN_OFF {
-            return Ok(all);
-        }
-        for texts in unknown_questions().chunks(QUESTIONS_AT_ONCE) {
-            let states = self.prompt_states(texts, prefix).await?;
-            all.extend(texts.iter().cloned().zip(states));
-        }
-        Ok(all)
     }
 
     /// The hidden state of every question of `cards`, by its text.
@@ -223,6 +207,11 @@ impl Engine {
         }
         Ok(all)
     }
+}
+
+/// Whether a gate compares with questions about things never told.
+pub(super) fn asks_for_unknown(settings: &FastSettings) -> bool {
+    settings.gate_margin > GATE_MARGIN_OFF
 }
 
 /// Every wording of every card, with the card's id.

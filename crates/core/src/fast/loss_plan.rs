@@ -4,7 +4,7 @@
 use tmem_gpu::ops;
 use tmem_gpu::{Buffer, Commands, Dispatch, Gpu, GpuError};
 
-use crate::model::Shared;
+use crate::model::{Head, Shared};
 
 /// Rows with a loss, as flat arrays in the order of the loss rows.
 #[derive(Debug, Clone, Default)]
@@ -85,7 +85,7 @@ impl LossPlan {
         let probability = gpu.storage("target probabilities", chunk)?;
         let d_normed = gpu.storage("gradient of normed rows", chunk * hidden)?;
         let d_picked = gpu.storage("gradient of picked rows", chunk * hidden)?;
-        let head = vec![
+        let mut head = vec![
             ops::gather_rows(gpu, output, &rows, &picked, hidden)?,
             ops::rms_norm(
                 gpu,
@@ -98,20 +98,9 @@ impl LossPlan {
                     epsilon: config.norm_epsilon,
                 },
             )?,
-            ops::matmul(
-                gpu,
-                ops::Matmul {
-                    x: &normed,
-                    weight: weights.head(),
-                    y: &logits,
-                    count: &count,
-                    max_rows: chunk,
-                    y_stride: vocab,
-                    y_offset: 0,
-                    accumulate: false,
-                },
-            )?,
         ];
+        let product = Head { x: &normed, logits: &logits, count: &count, max_rows: chunk };
+        head.extend(product.record(shared)?);
         let cross_entropy = ops::cross_entropy(
             gpu,
             ops::CrossEntropy {
@@ -129,19 +118,8 @@ impl LossPlan {
             ops::KlDivergence { logits: &logits, base: &base, weights: &loss_weights, loss: &loss, vocab },
         )?;
         let log_softmax = ops::log_softmax(gpu, &logits, vocab)?;
-        let back = vec![
-            ops::matmul_transposed(
-                gpu,
-                ops::MatmulTransposed {
-                    dy: &logits,
-                    weight: weights.head(),
-                    dx: &d_normed,
-                    count: &count,
-                    dy_stride: vocab,
-                    dy_offset: 0,
-                    accumulate: false,
-                },
-            )?,
+        let mut back = product.record_backward(shared, &d_normed)?;
+        back.extend([
             ops::rms_norm_backward(
                 gpu,
                 ops::RmsNormBackward {
@@ -159,7 +137,7 @@ impl LossPlan {
                 gpu,
                 ops::ScatterRows { dy: &d_picked, indices: &rows, dx: stream_gradient, dim: hidden },
             )?,
-        ];
+        ]);
         Ok(Self {
             gpu: gpu.clone(),
             chunk,

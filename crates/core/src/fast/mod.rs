@@ -1,6 +1,7 @@
 //! The fast weights Δ = B A: sites, training, guard and gate (METHOD §3).
 
 mod adapter;
+mod background;
 mod batches;
 mod gate;
 mod loss_plan;
@@ -15,6 +16,7 @@ mod train_plan;
 mod unknown;
 
 pub(crate) use adapter::{Adapter, RowsOf};
+pub(crate) use background::Background;
 pub(crate) use batches::{Deck, Packed, Run, Shuffled, pack, push_losses};
 pub(crate) use gate::{Gate, Limits};
 pub(crate) use loss_plan::{LossKind, LossRows};
@@ -24,4 +26,4 @@ pub use report::{DeltaId, SiteNorm, StepReport, WriteOutcome, WriteReport};
 pub use site::{Group, Projection, Site, SiteError, Sites};
 pub(crate) use train_plan::{TrainPlan, TrainSize};
 pub use unknown::unknown_cards;
-pub(crate) use unknown::unknown_questions;
+pub(crate) use unknown::{unknown_questions, untold};

@@ -6,6 +6,7 @@
 //! subject rather than before.
 
 use std::collections::HashSet;
+use std::sync::LazyLock;
 
 use crate::card::Card;
 
@@ -316,27 +317,49 @@ fn words_for(subject: &str) -> HashSet<String> {
     words.into_iter().chain(others).collect()
 }
 
-/// Every question with its answer and what it is about.
-fn questions() -> impl Iterator<Item = (String, String, &'static str)> {
-    SHAPES.iter().flat_map(|&Shape(question, answer, subjects)| {
-        subjects.iter().map(move |&subject| (question.replace("{}", subject), answer.replace("{}", subject), subject))
-    })
+/// A question about something never told.
+struct Unknown {
+    question: String,
+    answer: String,
+    /// The words for what it is about: who has told of one of them has told of it.
+    words: HashSet<String>,
 }
 
+/// All of them, in a fixed order.
+static QUESTIONS: LazyLock<Vec<Unknown>> = LazyLock::new(|| {
+    let of = |&Shape(question, answer, subjects): &Shape| {
+        subjects.iter().map(move |subject| Unknown {
+            question: question.replace("{}", subject),
+            answer: answer.replace("{}", subject),
+            words: words_for(subject),
+        })
+    };
+    SHAPES.iter().flat_map(of).collect()
+});
+
 /// All questions about things never told, in a fixed order.
-pub(crate) fn unknown_questions() -> Vec<String> {
-    questions().map(|(question, ..)| question).collect()
+pub(crate) fn unknown_questions() -> Vec<&'static str> {
+    QUESTIONS.iter().map(|unknown| unknown.question.as_str()).collect()
+}
+
+/// Of each of [`unknown_questions`], whether no `known` card speaks of its subject.
+pub(crate) fn untold<'a>(known: impl Iterator<Item = &'a Card>) -> Vec<bool> {
+    let words: HashSet<String> =
+        known.flat_map(|card| card.questions().chain([card.answer.as_str()])).flat_map(subject_words).collect();
+    QUESTIONS.iter().map(|unknown| unknown.words.is_disjoint(&words)).collect()
 }
 
 /// Question cards about nothing that `known` cards speak of: one whose subject is a word of a learned card might
 /// contradict it and is left out, and so is one with another word for it. In the order of all questions.
 pub fn unknown_cards<'a>(known: impl Iterator<Item = &'a Card>) -> Vec<Card> {
-    let words: HashSet<String> =
-        known.flat_map(|card| card.questions().chain([card.answer.as_str()])).flat_map(subject_words).collect();
-    questions()
-        .filter(|(.., subject)| words_for(subject).is_disjoint(&words))
-        .map(|(question, answer, _)| Card { id: u64::MAX, question, answer, wordings: Vec::new(), source_turn: None })
-        .collect()
+    let card = |unknown: &Unknown| Card {
+        id: u64::MAX,
+        question: unknown.question.clone(),
+        answer: unknown.answer.clone(),
+        wordings: Vec::new(),
+        source_turn: None,
+    };
+    QUESTIONS.iter().zip(untold(known)).filter(|&(_, untold)| untold).map(|(unknown, _)| card(unknown)).collect()
 }
 
 #[cfg(test)]
@@ -346,10 +369,10 @@ mod tests {
     #[test]
     fn no_question_is_asked_twice_and_every_subject_can_be_told() {
         let all = unknown_questions();
-        let different: HashSet<&String> = all.iter().collect();
+        let different: HashSet<&str> = all.iter().copied().collect();
         assert_eq!(different.len(), all.len());
-        for (question, _, subject) in questions() {
-            assert!(!words_for(subject).is_empty(), "nothing that is told rules this out: {question}");
+        for Unknown { question, words, .. } in QUESTIONS.iter() {
+            assert!(!words.is_empty(), "nothing that is told rules this out: {question}");
         }
     }
 

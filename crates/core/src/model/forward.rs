@@ -10,7 +10,7 @@ use tmem_gpu::{Buffer, Commands, Dispatch, Gpu, GpuError, Row, Sequence};
 
 use super::config::RopeStyle;
 use super::kv_cache::KvCache;
-use super::linear::Linear;
+use super::linear::{Head, Linear};
 use super::weights::Part;
 use super::{ModelConfig, ModelWeights};
 use crate::fast::{Adapter, Group, RowsOf};
@@ -44,10 +44,9 @@ pub(crate) struct ForwardPlan {
     pub(crate) stream: Buffer,
     /// [max_logits, vocab].
     pub(crate) logits: Buffer,
-    embed: Dispatch,
+    embed: Vec<Dispatch>,
     layers: Vec<Vec<Dispatch>>,
     head: Vec<Dispatch>,
-    head_norm: Dispatch,
 }
 
 /// Largest sizes of a plan's batches.
@@ -98,7 +97,11 @@ impl ForwardPlan {
                 .map(|adapter| gpu.storage("A x", max_rows * 3 * adapter.sites.rank))
                 .transpose()?,
         };
-        let embed = ops::embed(gpu, ops::Embed { rows: &rows, weight: &weights.embedding, x: &stream })?;
+        let embed = |part: &Part| {
+            let (weight, first) = (&part.weight, part.offset);
+            ops::embed(gpu, ops::Embed { rows: &rows, weight, x: &stream, first, vocabulary: config.vocab })
+        };
+        let embed = weights.embedding.iter().map(embed).collect::<Result<_, _>>()?;
         let batch = RowsOf { rows: &rows, sequences: &sequences, count: &count, max_rows };
         let layers = (0..config.layers)
             .map(|layer| record_layer(shared, &batch, &scratch, &stream, &cache.layers[layer], layer))
@@ -107,19 +110,8 @@ impl ForwardPlan {
         let picked_normed = gpu.storage("picked rows, normed", max_logits * config.hidden)?;
         let gather = ops::gather_rows(gpu, &stream, &logit_rows, &picked, config.hidden)?;
         let head_norm = norm(shared, &picked, &weights.final_norm, &picked_normed, &logit_count)?;
-        let head = ops::matmul(
-            gpu,
-            ops::Matmul {
-                x: &picked_normed,
-                weight: weights.head(),
-                y: &logits,
-                count: &logit_count,
-                max_rows: max_logits,
-                y_stride: config.vocab,
-                y_offset: 0,
-                accumulate: false,
-            },
-        )?;
+        let product = Head { x: &picked_normed, logits: &logits, count: &logit_count, max_rows: max_logits };
+        let head = [vec![gather, head_norm], product.record(shared)?].concat();
         Ok(Self {
             gpu: gpu.clone(),
             max_rows,
@@ -132,8 +124,7 @@ impl ForwardPlan {
             logits,
             embed,
             layers,
-            head: vec![gather, head],
-            head_norm,
+            head,
         })
     }
 
@@ -156,7 +147,9 @@ impl ForwardPlan {
 
     /// Records: residual stream ← embedding of the rows' tokens.
     pub(crate) fn record_embed(&self, commands: &mut Commands<'_>, rows: usize) {
-        commands.dispatch(&self.embed, rows as u32);
+        for dispatch in &self.embed {
+            commands.dispatch(dispatch, rows as u32);
+        }
     }
 
     /// Records layers; the residual stream goes in and comes out.
@@ -168,9 +161,9 @@ impl ForwardPlan {
 
     /// Records the head over the logit rows.
     pub(crate) fn record_head(&self, commands: &mut Commands<'_>, logit_rows: usize) {
-        commands.dispatch(&self.head[0], logit_rows as u32);
-        commands.dispatch(&self.head_norm, logit_rows as u32);
-        commands.dispatch(&self.head[1], logit_rows as u32);
+        for dispatch in &self.head {
+            commands.dispatch(dispatch, logit_rows as u32);
+        }
     }
 
     /// Dispatches of one layer, for benchmarks.

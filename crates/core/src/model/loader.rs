@@ -90,6 +90,7 @@ pub struct ModelLoader {
     reader: GgufReader,
     hash: Sha256,
     slow: Option<PeftFiles>,
+    largest: u64,
     parts: Option<Parts>,
     failed: bool,
 }
@@ -104,7 +105,17 @@ impl ModelLoader {
     /// A loader onto `gpu`.
     pub fn new(gpu: &Gpu) -> Self {
         let (reader, hash) = (GgufReader::new(), Sha256::new());
-        Self { gpu: gpu.clone(), reader, hash, slow: None, parts: None, failed: false }
+        let limits = gpu.limits();
+        let largest = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+        Self { gpu: gpu.clone(), reader, hash, slow: None, largest, parts: None, failed: false }
+    }
+
+    /// Holds no weight in a buffer of more than these bytes where it can be helped; the device's own limit otherwise. For
+    /// tests.
+    #[must_use]
+    pub fn with_largest_weight(mut self, bytes: u64) -> Self {
+        self.largest = bytes;
+        self
     }
 
     /// Merges a slow adapter into the weights as they come.
@@ -129,7 +140,7 @@ impl ModelLoader {
 
     fn take(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
         self.hash.update(bytes);
-        let Self { gpu, reader, slow, parts, .. } = self;
+        let Self { gpu, reader, slow, largest, parts, .. } = self;
         // The header is read first; only then is it known where the tensors go.
         reader.push(bytes, |header, piece| {
             let parts = match parts {
@@ -138,7 +149,7 @@ impl ModelLoader {
                     let config = ModelConfig::from_gguf(header)?;
                     let slow = slow.as_ref().map(|files| SlowAdapter::from_peft(&config, files)).transpose()?;
                     let slow_adapter = slow.as_ref().map(|adapter| adapter.sha256().to_owned());
-                    let builder = WeightsBuilder::new(gpu, &config, describe(header), slow)?;
+                    let builder = WeightsBuilder::new(gpu, &config, describe(header), slow, *largest)?;
                     parts.insert(Parts { config, builder, slow_adapter })
                 }
             };

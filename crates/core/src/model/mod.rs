@@ -17,7 +17,7 @@ pub use config::ModelConfig;
 pub(crate) use forward::{ForwardPlan, PlanSize, Shape, Shared};
 pub use host::{HostLayer, HostModel, HostWeights};
 pub(crate) use kv_cache::{KvCache, Range as KvRange};
-pub(crate) use linear::Linear;
+pub(crate) use linear::{Head, Linear};
 pub use loader::{LoadError, Model, ModelLoader, identity};
 pub use rope::rope_table;
 pub use slow_adapter::SlowAdapter;

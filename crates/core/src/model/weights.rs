@@ -138,17 +138,23 @@ pub(crate) struct LayerWeights {
 /// All weights of a model on the GPU.
 #[derive(Debug)]
 pub struct ModelWeights {
-    pub(crate) embedding: Weight,
+    /// The tokens' embeddings, in as many parts as the device needs.
+    pub(crate) embedding: Vec<Part>,
     pub(crate) layers: Vec<LayerWeights>,
     pub(crate) final_norm: Buffer,
-    head: Option<Weight>,
+    head: Option<Vec<Part>>,
     pub(crate) rope_factors: Option<Vec<f32>>,
 }
 
 impl ModelWeights {
     /// The output head; the embedding itself where the two are tied.
-    pub fn head(&self) -> &Weight {
+    pub(crate) fn head(&self) -> &[Part] {
         self.head.as_ref().unwrap_or(&self.embedding)
+    }
+
+    /// The output head's part with the first tokens: all of it where one buffer can hold that.
+    pub fn head_part(&self) -> &Weight {
+        &self.head()[0].weight
     }
 
     /// ‖W‖_F of one projection.
@@ -176,6 +182,8 @@ impl ModelWeights {
 enum Target {
     /// Rows of a weight from `first_row` on.
     Rows { weight: Weight, first_row: usize },
+    /// Rows of several weights, one after the other.
+    Shards(Vec<Part>),
     /// A vector of f32.
     Vector(Buffer),
     /// Rope factors stay on the processor.
@@ -200,7 +208,8 @@ pub struct WeightsBuilder {
 }
 
 impl WeightsBuilder {
-    /// Makes the buffers for the tensors that a file's header lists. `slow` is merged into them as they come.
+    /// Makes the buffers for the tensors that a file's header lists, none of them of more than `largest` bytes where it can
+    /// be helped: embedding and head are cut into as many as it takes. `slow` is merged into them as they come.
     ///
     /// # Errors
     /// Missing, doubled or misshapen tensors; a GPU that cannot hold them.
@@ -209,6 +218,7 @@ impl WeightsBuilder {
         config: &ModelConfig,
         tensors: Vec<TensorDescription>,
         slow: Option<SlowAdapter>,
+        largest: u64,
     ) -> Result<Self, WeightsError> {
         let roles: Vec<_> = tensors.iter().map(|t| Role::of(&t.name)).collect();
         check(config, &tensors, &roles)?;
@@ -232,9 +242,15 @@ impl WeightsBuilder {
         for layer in 0..config.layers {
             norms.push((vector(Role::AttentionNorm(layer))?, vector(Role::FfnNorm(layer))?));
         }
-        let mut stack = |roles: &[Role]| stack(gpu, &tensors, &merged, &find, &mut targets, roles);
-        let embedding = single(stack(&[Role::Embedding])?);
-        let head = if config.tied_embeddings { None } else { Some(single(stack(&[Role::Head])?)) };
+        let mut whole = |role: Role| -> Result<Vec<Part>, WeightsError> {
+            let index = find(role)?;
+            let parts = shards(gpu, &tensors[index], largest)?;
+            targets[index] = Target::Shards(parts.clone());
+            Ok(parts)
+        };
+        let embedding = whole(Role::Embedding)?;
+        let head = if config.tied_embeddings { None } else { Some(whole(Role::Head)?) };
+        let mut stack = |roles: &[Role]| stack(gpu, &tensors, &merged, &find, &mut targets, (roles, largest));
         let mut layers = Vec::new();
         for (layer, (attention_norm, ffn_norm)) in norms.into_iter().enumerate() {
             let role = |projection| Role::Projection(layer, projection);
@@ -280,6 +296,7 @@ impl WeightsBuilder {
             (Target::Rows { weight, first_row: base }, _) => {
                 weight.upload_rows(&self.gpu, base + first_row, source, bytes)?;
             }
+            (Target::Shards(parts), _) => upload(&self.gpu, parts, tensor, first_row, bytes)?,
             (Target::Vector(buffer), _) => self.gpu.write(buffer, 0, &tmem_gpu::dequantise(source, bytes)),
             (Target::Factors, _) => self.weights.rope_factors = Some(tmem_gpu::dequantise(source, bytes)),
         }
@@ -326,18 +343,61 @@ pub(super) fn check(
     Ok(())
 }
 
-/// One weight for all `roles` where their formats agree, else one each.
+/// A tensor in as many weights as none is of more than `largest` bytes.
+fn shards(gpu: &Gpu, tensor: &TensorDescription, largest: u64) -> Result<Vec<Part>, WeightsError> {
+    // Kernels read outputs by fours.
+    const MULTIPLE: usize = 4;
+    let TensorDescription { name, rows, row_len, source } = tensor;
+    let row = source.format().bytes(1, *row_len).max(1);
+    let most = (largest / row).min(*rows as u64) as usize;
+    let most = if most >= *rows { *rows } else { (most / MULTIPLE * MULTIPLE).max(MULTIPLE) };
+    let part = |offset: usize| {
+        let weight = Weight::new(gpu, name, source.format(), most.min(rows - offset), *row_len)?;
+        Ok(Part { weight, offset })
+    };
+    (0..*rows).step_by(most.max(1)).map(part).collect()
+}
+
+/// Uploads rows of a tensor that lies in several weights.
+fn upload(
+    gpu: &Gpu,
+    parts: &[Part],
+    tensor: &TensorDescription,
+    first_row: usize,
+    mut bytes: &[u8],
+) -> Result<(), WeightsError> {
+    let row_bytes = tensor.source.row_bytes(tensor.row_len).unwrap_or(usize::MAX);
+    let mut row = first_row;
+    for part in parts {
+        let end = part.offset + part.weight.outputs;
+        if row < part.offset || row >= end || bytes.is_empty() {
+            continue;
+        }
+        let (now, rest) = bytes.split_at(bytes.len().min((end - row).saturating_mul(row_bytes)));
+        part.weight.upload_rows(gpu, row - part.offset, tensor.source, now)?;
+        (row, bytes) = (end, rest);
+    }
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    // What lies beyond the last row is refused by the last part, in its words.
+    let last = &parts[parts.len() - 1];
+    Ok(last.weight.upload_rows(gpu, row - last.offset, tensor.source, bytes)?)
+}
+
+/// One weight for all `roles` where their formats agree and it has no more than `largest` bytes, else one each.
 fn stack(
     gpu: &Gpu,
     tensors: &[TensorDescription],
     merged: &[Option<SourceType>],
     find: &impl Fn(Role) -> Result<usize, WeightsError>,
     targets: &mut [Target],
-    roles: &[Role],
+    (roles, largest): (&[Role], u64),
 ) -> Result<Vec<Part>, WeightsError> {
     let indices = roles.iter().map(|&role| find(role)).collect::<Result<Vec<_>, _>>()?;
     let format = |index: usize| merged[index].unwrap_or(tensors[index].source).format();
-    let together = indices.iter().all(|&i| format(i) == format(indices[0]));
+    let bytes = indices.iter().map(|&i| format(i).bytes(tensors[i].rows, tensors[i].row_len)).sum::<u64>();
+    let together = bytes <= largest && indices.iter().all(|&i| format(i) == format(indices[0]));
     let mut parts = Vec::new();
     let mut offset = 0;
     for run in indices.chunks(if together { indices.len() } else { 1 }) {
@@ -353,9 +413,4 @@ fn stack(
         offset += rows;
     }
     Ok(parts)
-}
-
-/// The only part of a stack of one.
-fn single(parts: Vec<Part>) -> Weight {
-    parts[0].weight.clone()
 }

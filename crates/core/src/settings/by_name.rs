@@ -257,13 +257,13 @@ mod tests {
 
     #[test]
     fn presets_are_valid_and_survive_json() {
-        for name in ["small", "paper"] {
+        for name in Settings::PRESETS {
             let preset = Settings::preset(name).unwrap();
             preset.validate().unwrap();
             let json = serde_json::to_string(&preset).unwrap();
             assert_eq!(serde_json::from_str::<Settings>(&json).unwrap(), preset);
         }
-        assert!(Settings::preset("large").unwrap_err().to_string().contains("use `small` or `paper`"));
+        assert!(Settings::preset("large").unwrap_err().to_string().contains("use `small`, `quick` or `paper`"));
         assert!(serde_json::from_str::<Settings>(r#"{"fast": {"stepz": 3}}"#).is_err());
     }
 

@@ -164,8 +164,12 @@ fn settings(settings: &Settings) -> String {
         let other = wanted.iter().filter(|(path, value)| !own(path) && there.get(*path) != Some(*value));
         other.map(|(path, value)| format!(" --set {}", quoted(&format!("{path}={value}")))).collect()
     };
-    let (small, paper) = (differences(&Settings::small()), differences(&Settings::paper()));
-    if paper.len() < small.len() { format!(" --preset paper{}", paper.concat()) } else { small.concat() }
+    let presets =
+        [("", Settings::small()), (" --preset quick", Settings::quick()), (" --preset paper", Settings::paper())];
+    let labels = presets.iter().map(|(preset, settings)| (preset, differences(settings)));
+    labels
+        .min_by_key(|(_, differences)| differences.len())
+        .map_or_else(String::new, |(preset, differences)| format!("{preset}{}", differences.concat()))
 }
 
 /// Quoted for a shell where it needs to be.

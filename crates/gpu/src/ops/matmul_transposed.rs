@@ -59,7 +59,7 @@ pub fn matmul_transposed(gpu: &Gpu, args: MatmulTransposed<'_>) -> Result<Dispat
         && [*n, args.dy_stride, args.dy_offset].iter().all(|count| count.is_multiple_of(4));
     let (shaders, entry, rows_per_group) = match gpu.kind() {
         AdapterKind::Cpu if by_fours => (&SUBGROUP_SHADERS, "tile_per_subgroup", 8),
-        AdapterKind::Cpu => (&SHADERS, "tile_per_invocation", 8),
+        AdapterKind::Cpu => (&SHADERS, "tile_per_invocation", 16),
         AdapterKind::Gpu => (&SHADERS, "tile_per_workgroup", 64),
     };
     let constants = [

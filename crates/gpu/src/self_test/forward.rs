@@ -62,7 +62,8 @@ fn embed(gpu: &Gpu, source: SourceType) -> Result<Case> {
     let tokens = [0u32, 8, 3, u32::MAX];
     let rows = tokens.map(|token| Row { token, ..Row::default() });
     let x = Output::fresh(gpu, twins::embed(&tokens, &w, dim), 1e-7)?;
-    let args = ops::Embed { rows: &gpu.storage_from("rows", &rows)?, weight: &weight, x: &x.buffer };
+    let batch = gpu.storage_from("rows", &rows)?;
+    let args = ops::Embed { rows: &batch, weight: &weight, x: &x.buffer, first: 0, vocabulary: weight.outputs };
     Ok(Case::new([ops::embed(gpu, args)?], rows.len(), [x]))
 }
 

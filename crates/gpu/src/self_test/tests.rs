@@ -19,11 +19,11 @@ fn substitute(
     constants: &[(&'static str, f64)],
     source: String,
 ) {
-    gpu.kernel(&Shader { name, source: source.leak() }, entry, constants).unwrap();
+    gpu.kernel(&Shader { name, parts: vec![&*source.leak()].leak() }, entry, constants).unwrap();
 }
 
-fn source_of(name: &str) -> &'static str {
-    SHADERS.iter().find(|shader| shader.name == name).unwrap().source
+fn source_of(name: &str) -> String {
+    SHADERS.iter().find(|shader| shader.name == name).unwrap().source()
 }
 
 #[test]

@@ -160,7 +160,7 @@ impl<'a> Bench<'a> {
         let weight = |projection| self.engine.model().weights.projection(0, projection, self.config).0;
         let (qkv, output) = (weight(Projection::QProj), weight(Projection::OProj));
         let (gate_up, down) = (weight(Projection::GateProj), weight(Projection::DownProj));
-        let head = self.engine.model().weights.head();
+        let head = self.engine.model().weights.head_part();
         let mut cases = Vec::new();
         for (rows, what) in [(PROMPT, "prefill"), (1, "decode"), (BATCH, "decode")] {
             for (weight, name) in [(qkv, "q k v"), (output, "o"), (gate_up, "gate up"), (down, "down"), (head, "head")]
