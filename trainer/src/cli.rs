@@ -83,7 +83,7 @@ pub(crate) enum Command {
     /// Tables and plots of evaluation runs; runs of the same settings are merged, others compared
     Report(ReportArguments),
     /// Warm-start a base model on invented conversations: trains a slow adapter; killed, the same command goes on
-    Sft(TrainingArguments),
+    Sft(SftArguments),
     /// Train a base model by reinforcement to write memories worth having: trains a slow adapter; killed, the same
     /// command goes on
     Rl(TrainingArguments),
@@ -400,6 +400,17 @@ pub(crate) struct ImportArguments {
     /// The file to write, for `trainer chat --load`
     #[arg(value_name = "FILE")]
     pub(crate) saved: PathBuf,
+}
+
+/// What `sft` takes.
+#[derive(Debug, Args)]
+pub(crate) struct SftArguments {
+    /// Conversations to train on: `synthetic`, invented ones, or a file of one's own with its facts, as `probe` reads it; may be
+    /// given more than once
+    #[arg(long, value_name = "synthetic|FILE", default_value = "synthetic")]
+    pub(crate) data: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) training: TrainingArguments,
 }
 
 /// What `sft` and `rl` take.

@@ -307,6 +307,21 @@ fn a_gap_between_sampler_and_learner_stops_the_run() {
 }
 
 #[test]
+fn conversations_of_ones_own_take_the_place_of_invented_ones() {
+    let run = Run::sft(&SFT.replace("max_steps = 24", "max_steps = 2"));
+    let file = fixture("../../adapters/smollm2-135m-instruct/development_conversation.json");
+    let output = run.command("out").arg("--data").arg(file).output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && told.contains("a single conversation"), "{told}");
+    assert_eq!(lines(&fs::read(run.path("out/metrics.jsonl")).unwrap()).len(), 2);
+    // The same settings with invented conversations are another run.
+    assert!(run.refused("out").contains("holds a run with other settings"));
+    let nowhere = run.command("other").args(["--data", "nowhere.json"]).output().unwrap();
+    let told = String::from_utf8(nowhere.stderr).unwrap();
+    assert!(!nowhere.status.success() && told.contains("--data takes") && told.contains("nowhere.json"), "{told}");
+}
+
+#[test]
 fn what_is_no_run_is_refused_before_anything_is_written() {
     let wrong = Run::sft(&SFT.replace("episodes = 1", "episode_count = 1"));
     let told = wrong.refused("out");

@@ -1,7 +1,7 @@
 //! `trainer sft`: the supervised warm start of a base model.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use indicatif::ProgressBar;
@@ -12,14 +12,17 @@ use tmem_core::message::Message;
 use tmem_core::model::HostModel;
 use tmem_core::rollout::policy::{GenerateRequest, Generation, Policy, Weights};
 use tmem_core::settings::Settings;
+use tmem_eval::data::{Conversation, DataFile as _};
 use tmem_eval::run::{Disk, Storage};
 use tmem_learner::Backend;
 use tmem_learner::model::{Model, Precision, SlowAdapter, SlowSettings};
-use tmem_learner::sft::{Exchange, Sft, SftEvaluation, SftReport, SftSettings, Synthetic, SyntheticSettings, Texts};
+use tmem_learner::sft::{
+    Conversations, Exchange, Sft, SftEvaluation, SftReport, SftSettings, Synthetic, SyntheticSettings, Texts, Told,
+};
 
 use super::peft;
 use super::run_folder::{ADAPTER, BEST, CHECKPOINTS, Lines, METRICS, TENSORBOARD, begin, read_config};
-use crate::cli::{Common, TrainingArguments};
+use crate::cli::{Common, SftArguments};
 use crate::interrupt::{Stopped, on_interrupt};
 use crate::session::{Session, style};
 use crate::slow_adapter::{SlowChoice, Unless};
@@ -96,15 +99,23 @@ impl SftConfig {
 struct Record<'a> {
     #[serde(flatten)]
     config: &'a SftConfig,
+    /// Sha-256 of the conversations' files; none where they are invented.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    data_sha256: Vec<String>,
     /// Sha-256 of the adapter that the run begins with.
     #[serde(skip_serializing_if = "Option::is_none")]
     slow_adapter: Option<&'a str>,
 }
 
 /// Runs the command.
-pub(crate) async fn run(common: &Common, arguments: &TrainingArguments) -> Result<()> {
+pub(crate) async fn run(common: &Common, SftArguments { data, training: arguments }: &SftArguments) -> Result<()> {
     let config = SftConfig::read(&arguments.config, common)?;
-    let conversations = Synthetic::new(config.data)?;
+    let invented = Synthetic::new(config.data)?;
+    let told = if is_synthetic(data) { None } else { Some(read_told(data, config.data.window)?) };
+    let conversations: &dyn Conversations = match &told {
+        Some(told) => told,
+        None => &invented,
+    };
     let device = config.backend.device(config.gradient_checkpointing)?;
     let model_file = tmem_fetch::ensure_model(common.model.as_deref())?;
     if arguments.dry_run {
@@ -115,8 +126,11 @@ pub(crate) async fn run(common: &Common, arguments: &TrainingArguments) -> Resul
     let folder = folder.as_path();
     let begins_with = common.slow_adapter.as_ref().map_or(Ok(None), SlowChoice::files)?;
     let sha256 = begins_with.as_ref().map(PeftFiles::sha256);
-    let _lock = begin(folder, &Record { config: &config, slow_adapter: sha256.as_deref() })?;
-    let (start, ordinary) = prepared(common, folder, &config, &conversations).await?;
+    let files = if told.is_some() { data.as_slice() } else { &[] };
+    let sha256_of = |file: &PathBuf| Ok(tmem_fetch::fingerprint(file)?.sha256_hex());
+    let data_sha256 = files.iter().map(sha256_of).collect::<Result<_>>()?;
+    let _lock = begin(folder, &Record { config: &config, data_sha256, slow_adapter: sha256.as_deref() })?;
+    let (start, ordinary) = prepared(common, folder, &config, &invented).await?;
 
     let host = HostModel::read(File::open(&model_file)?)?;
     let slow = SlowAdapter::begin(begins_with.as_ref(), &host.config, &config.slow, &device)?;
@@ -124,7 +138,7 @@ pub(crate) async fn run(common: &Common, arguments: &TrainingArguments) -> Resul
     let model = Model::new(&host, &device).with_precision(config.precision).with_slow_adapter(slow);
     let start = PeftAdapter::import(&host.config, &start)?;
     let texts = Texts::new(&host, &config.agent.rollout);
-    let mut sft = Sft::new(model, texts, &conversations, start, ordinary, config.sft)?;
+    let mut sft = Sft::new(model, texts, conversations, start, ordinary, config.sft)?;
     let checkpoints = folder.join(CHECKPOINTS);
     if sft.resume(&checkpoints)? {
         eprintln!("going on after step {}", sft.state().steps());
@@ -153,6 +167,24 @@ pub(crate) async fn run(common: &Common, arguments: &TrainingArguments) -> Resul
     peft::put(&folder.join(ADAPTER), &files)?;
     eprintln!("wrote {} ({}); try it with --slow-adapter", folder.join(ADAPTER).display(), files.sha256());
     Ok(())
+}
+
+fn is_synthetic(data: &[PathBuf]) -> bool {
+    data == [Path::new("synthetic")]
+}
+
+/// Conversations of one's own.
+fn read_told(files: &[PathBuf], window: usize) -> Result<Told> {
+    let read = |file: &PathBuf| -> Result<Conversation> {
+        let hint = "--data takes `synthetic` alone, or files of conversations as `probe --conversation` reads them";
+        Conversation::load(file).context(hint)
+    };
+    let told = Told::new(&files.iter().map(read).collect::<Result<Vec<_>>>()?, window)?;
+    match told.evaluated() {
+        0 => eprintln!("a single conversation: it is evaluated on as well, so that gains are those of repetition"),
+        kept => eprintln!("the last {kept} of {} conversations are for evaluation alone", files.len()),
+    }
+    Ok(told)
 }
 
 /// What is trained, as it is now.

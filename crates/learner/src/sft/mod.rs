@@ -12,12 +12,14 @@ mod episode;
 mod run;
 mod synthetic;
 mod texts;
+mod told;
 
 pub use episode::{Asked, EpisodeSettings, EpisodeTexts, Exchange, Part, Transcript};
 pub use run::{Conversations, Sft, SftEvaluation, SftReport, SftSettings};
 pub(crate) use synthetic::exchanges_of;
 pub use synthetic::{Synthetic, SyntheticSettings};
 pub use texts::Texts;
+pub use told::Told;
 
 use crate::LearnError;
 

@@ -114,7 +114,7 @@ impl SftEvaluation {
 }
 
 /// The first episode that an evaluation draws; no run is that long.
-const FIRST_EVALUATED: u64 = 1 << 40;
+pub(super) const FIRST_EVALUATED: u64 = 1 << 40;
 
 /// A supervised run.
 pub struct Sft<'a> {
