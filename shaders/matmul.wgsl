@@ -1,5 +1,6 @@
 // Matrix product with a weight in any format: y[r, Y_OFFSET + n] (+)= sum_k x[r, k] * W[n, k].
-// Shapes: x [rows, K]; W [N, K] (include weights_*); y [rows, Y_STRIDE] (include row_tile); count.x = rows.
+// Shapes: x [rows, K] (include row_bases); W [N, K] (include weights_*); y [rows, Y_STRIDE] (include row_tile);
+// count.x = rows.
 // Adds to y where ACCUMULATE, else overwrites. Every sum runs in a fixed order.
 // Entry points:
 //   tile_per_invocation  ROWS rows by 8 outputs an invocation, in registers; for emulated adapters, where barriers and
@@ -8,18 +9,6 @@
 //   tile_per_workgroup   64 rows by 64 outputs a workgroup, tiles of 32 columns in workgroup memory
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
-
-// Offsets of 8 rows in x. Rows beyond the last one read the last one; their results are not stored.
-struct Bases {
-    a: vec4<u32>,
-    b: vec4<u32>,
-}
-
-fn bases_of(first_row: u32) -> Bases {
-    let last = vec4(count.x - 1u);
-    let a = vec4(first_row) + vec4(0u, 1u, 2u, 3u);
-    return Bases(min(a, last) * K, min(a + 4u, last) * K);
-}
 
 fn column(at: Bases, k: u32) -> Rows {
     if ROWS == 1u {
@@ -50,7 +39,7 @@ fn tile_per_invocation(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
     let first = group.x * LANES * 8u + lane;
     let a = min(vec4(first) + LANES * vec4(0u, 1u, 2u, 3u), vec4(N - 1u));
     let b = min(vec4(first) + LANES * vec4(4u, 5u, 6u, 7u), vec4(N - 1u));
-    let at = bases_of(group.y * ROWS);
+    let at = bases_of(group.y * ROWS, K, 0u);
     var s0 = Rows();
     var s1 = Rows();
     var s2 = Rows();
@@ -100,7 +89,7 @@ var<workgroup> partial: array<array<f32, 64>, 8>;
 @compute @workgroup_size(64)
 fn rows_per_workgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row_of_weight = min(group.x * 4u + lane / SHARE, N - 1u);
-    let at = bases_of(group.y * ROWS);
+    let at = bases_of(group.y * ROWS, K, 0u);
     var sum = Rows();
     for (var i = lane % SHARE; i < K / 32u * 4u; i += SHARE) {
         sum = add8(sum, load8(row_of_weight, i, block_scale(row_of_weight, i / 4u)), columns(at, i * 8u));

@@ -1,6 +1,7 @@
 // Product with a transposed weight matrix in any format, the gradient of a linear layer through its input:
 //   dx[r, k] (+)= Σ_n dy[r, DY_OFFSET + n] W[n, k].
-// Shapes: dy [rows, DY_STRIDE]; W [N, K] (include weights_*); dx [rows, K] (include column_tile); count.x = rows.
+// Shapes: dy [rows, DY_STRIDE] (include row_bases); W [N, K] (include weights_*); dx [rows, K] (include column_tile);
+// count.x = rows.
 // Adds to dx where ACCUMULATE, else overwrites. Every sum runs over n in order.
 // Entry points:
 //   tile_per_invocation  16 rows by 8 columns an invocation, in registers, for emulated adapters
@@ -25,18 +26,6 @@ fn unit(n: u32, i: u32) -> Eight {
 
 const LANES = 8u;
 
-// Where dy of 8 rows begins. Rows beyond the last one repeat the last one; their results are not stored.
-struct Bases {
-    a: vec4<u32>,
-    b: vec4<u32>,
-}
-
-fn bases_of(first_row: u32) -> Bases {
-    let last = vec4(count.x - 1u);
-    let a = vec4(first_row) + vec4(0u, 1u, 2u, 3u);
-    return Bases(min(a, last) * DY_STRIDE + DY_OFFSET, min(a + 4u, last) * DY_STRIDE + DY_OFFSET);
-}
-
 fn add_of(sum: Tile, at: Bases, n: u32, w: Eight) -> Tile {
     let a = vec4(dy[at.a.x + n], dy[at.a.y + n], dy[at.a.z + n], dy[at.a.w + n]);
     let b = vec4(dy[at.b.x + n], dy[at.b.y + n], dy[at.b.z + n], dy[at.b.w + n]);
@@ -49,8 +38,8 @@ fn tile_per_invocation(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
     // Units beyond the last one repeat the last one, too.
     let read = min(i, (K + 7u) / 8u - 1u);
     let row = group.y * 16u;
-    let at = bases_of(row);
-    let below = bases_of(row + 8u);
+    let at = bases_of(row, DY_STRIDE, DY_OFFSET);
+    let below = bases_of(row + 8u, DY_STRIDE, DY_OFFSET);
     var s = Tile();
     var t = Tile();
     // Two n at a time: emulated adapters pay for what a loop carries each time around.

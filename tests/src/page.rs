@@ -100,10 +100,18 @@ impl Page {
     /// # Errors
     /// As [`wait_until_ready`](Self::wait_until_ready).
     pub fn say(&mut self, text: &str, limit: Duration) -> Result<(String, String)> {
+        self.tell(text, limit)?;
+        Ok((self.last_answer("answer")?, self.last_answer("twin")?))
+    }
+
+    /// Says something and waits until it is answered.
+    ///
+    /// # Errors
+    /// As [`wait_until_ready`](Self::wait_until_ready).
+    pub fn tell(&mut self, text: &str, limit: Duration) -> Result<()> {
         self.browser.type_text(&selector("say"), text)?;
         self.click("send")?;
-        self.wait_until_ready(limit)?;
-        Ok((self.last_answer("answer")?, self.last_answer("twin")?))
+        self.wait_until_ready(limit)
     }
 
     /// Changes numbers and switches (1 is on, 0 off) in the settings drawer, by the names in its fields' `data-testid`,

@@ -153,27 +153,20 @@ impl Scribe {
 
     fn answered(&mut self, answer: rollout::Answer, now: f64) -> Vec<News> {
         let Some(turn) = self.turn.take() else { return Vec::new() };
-        let seconds = now - turn.began;
-        let first_after = turn.spoke.map_or(0.0, |spoke| spoke - turn.began);
-        let prompt_tokens = answer.prompt_tokens;
+        let took = Answer {
+            seconds: now - turn.began,
+            first_after: turn.spoke.map_or(0.0, |spoke| spoke - turn.began),
+            prompt_tokens: answer.prompt_tokens,
+            ..Answer::default()
+        };
         let twin = answer.twin.map(|twin| Answer {
             text: twin.text,
             finish: Some(twin.finish),
-            gate: None,
             tokens: twin.tokens,
-            seconds,
-            prompt_tokens,
-            first_after,
+            ..took.clone()
         });
-        let own = Answer {
-            text: answer.text,
-            finish: Some(answer.finish),
-            gate: answer.gate,
-            tokens: answer.tokens,
-            seconds,
-            prompt_tokens,
-            first_after,
-        };
+        let own =
+            Answer { text: answer.text, finish: Some(answer.finish), gate: answer.gate, tokens: answer.tokens, ..took };
         vec![self.put(turn.id, Content::Turn { question: answer.question, answer: own, twin })]
     }
 

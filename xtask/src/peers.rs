@@ -222,20 +222,16 @@ impl Run {
             outcome.versions.insert(format!("ours: {} on {}", report.model, report.adapter));
             Ok(report)
         };
-        let figures = match peer {
-            Peer::Wllama | Peer::WllamaWebgpu | Peer::TransformersJs => return Ok(None),
-            Peer::LlamaVulkan | Peer::LlamaCpu => {
-                let prefill = bench("prefill")?;
-                let decode = bench("decode")?;
-                let figures =
-                    [prefill.rate(&format!("prefill, {} tokens", sizes.prompt))?, decode.rate("decode, batch 1")?];
-                Measured { figures, adapter: decode.adapter }
-            }
-            Peer::Pytorch => {
-                let step = bench("step")?;
-                let seconds = |how: &str| step.seconds(&format!("{}, {how}", ours::STEP));
-                Measured { figures: [seconds("new cards")?, seconds("kept states")?], adapter: step.adapter }
-            }
+        let figures = if peer == Peer::Pytorch {
+            let step = bench("step")?;
+            let seconds = |how: &str| step.seconds(&format!("{}, {how}", ours::STEP));
+            Measured { figures: [seconds("new cards")?, seconds("kept states")?], adapter: step.adapter }
+        } else {
+            let prefill = bench("prefill")?;
+            let decode = bench("decode")?;
+            let figures =
+                [prefill.rate(&format!("prefill, {} tokens", sizes.prompt))?, decode.rate("decode, batch 1")?];
+            Measured { figures, adapter: decode.adapter }
         };
         Ok(Some(figures))
     }

@@ -120,6 +120,11 @@ impl Gpu {
         &self.0.limits
     }
 
+    /// Bytes of the largest storage buffer that a kernel can read or write whole.
+    pub fn largest_binding(&self) -> u64 {
+        self.0.limits.max_storage_buffer_binding_size.min(self.0.limits.max_buffer_size)
+    }
+
     /// The optional features in use.
     pub fn features(&self) -> wgpu::Features {
         self.0.features
@@ -150,7 +155,7 @@ impl Gpu {
     /// [`GpuError::TooLarge`] where one binding cannot hold it; a failure that the device reported earlier.
     pub fn storage(&self, label: &str, words: usize) -> Result<Buffer> {
         let size = (words.max(1) as u64) * 4;
-        let limit = self.0.limits.max_storage_buffer_binding_size.min(self.0.limits.max_buffer_size);
+        let limit = self.largest_binding();
         if size > limit {
             return Err(GpuError::TooLarge { label: label.to_owned(), size, limit });
         }

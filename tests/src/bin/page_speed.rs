@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use tmem_core::settings::Settings;
-use tmem_tests::page::{Page, selector};
+use tmem_tests::page::Page;
 
 /// For one thing at a time on an emulated GPU.
 const LIMIT: Duration = Duration::from_secs(1800);
@@ -182,9 +182,7 @@ fn watch_loading(page: &mut Page) -> Result<Vec<(String, f64)>> {
 }
 
 fn say(page: &mut Page, text: &str) -> Result<Timing> {
-    page.browser.type_text(&selector("say"), text)?;
-    page.click("send")?;
-    page.wait_until_ready(LIMIT)?;
+    page.tell(text, LIMIT)?;
     page.browser.evaluate("window.tmem.state.timing")
 }
 

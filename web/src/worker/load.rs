@@ -194,8 +194,7 @@ impl Loading<'_> {
     }
 
     fn gauge(&self, gpu: &Gpu, file_bytes: u64, merged: bool) -> Gauge {
-        let limits = gpu.limits();
-        let buffer = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+        let buffer = gpu.largest_binding();
         let gauge = Gauge::new(file_bytes, self.settings.clone(), Room { buffer, memory: device_memory() });
         if merged { gauge.with_merged_adapter() } else { gauge }
     }

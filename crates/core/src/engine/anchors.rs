@@ -105,8 +105,7 @@ impl Engine {
         let states = self.question_states(cards, prefix).await?;
         let mut nearest = vec![-1.0f32; background.neutral()];
         for state in states.values() {
-            let place = background.place(state);
-            nearest.iter_mut().zip(background.of_neutral(&place)).for_each(|(most, this)| *most = most.max(this));
+            background.approach(&mut nearest, &background.place(state));
         }
         let prompts = self.anchors.as_ref().map_or(&[][..], |anchors| &anchors.prompts);
         let nearness = |anchor: usize| nearest[prompts[anchor]];

@@ -291,8 +291,7 @@ impl Engine {
     }
 
     fn no_slot(&self, adapter: &Adapter) -> EngineError {
-        let limits = self.gpu.limits();
-        let limit = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+        let limit = self.gpu.largest_binding();
         EngineError::NoSlot { needed: 2 * adapter.sites.b_len as u64 * 4, limit }
     }
 

@@ -46,7 +46,7 @@ impl Adapter {
 
     /// Most slots that one binding of B can have on this device.
     pub(crate) fn most_slots(&self, gpu: &Gpu) -> usize {
-        let limit = gpu.limits().max_storage_buffer_binding_size.min(gpu.limits().max_buffer_size);
+        let limit = gpu.largest_binding();
         (limit / (self.sites.b_len.max(1) as u64 * 4)) as usize
     }
 

@@ -77,7 +77,7 @@ impl Background {
 
     /// Cosine to the neutral prompt that lies nearest to a direction.
     pub(crate) fn nearest_neutral(&self, of: &Beside) -> f32 {
-        self.neutral.iter().map(|other| cosine(&of.direction, &other.direction)).fold(-1.0, f32::max)
+        self.of_neutral(of).fold(-1.0, f32::max)
     }
 
     /// Cosine, beside the axis, to the nearest of the questions about things never told that count; `None` where none does.
@@ -86,8 +86,13 @@ impl Background {
         counting.map(|(unknown, _)| of.nearness_to(unknown)).reduce(f32::max)
     }
 
+    /// Raises each neutral prompt's cosine to the nearest of some directions where `to` is nearer.
+    pub(crate) fn approach(&self, nearest: &mut [f32], to: &Beside) {
+        nearest.iter_mut().zip(self.of_neutral(to)).for_each(|(nearest, this)| *nearest = nearest.max(this));
+    }
+
     /// Cosine of each neutral prompt to a direction.
-    pub(crate) fn of_neutral<'a>(&'a self, to: &'a Beside) -> impl Iterator<Item = f32> + 'a {
+    fn of_neutral<'a>(&'a self, to: &'a Beside) -> impl Iterator<Item = f32> + 'a {
         self.neutral.iter().map(|neutral| cosine(&neutral.direction, &to.direction))
     }
 

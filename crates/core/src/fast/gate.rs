@@ -86,9 +86,7 @@ impl Gate {
         for &(card, text) in &wanted[self.questions.len()..] {
             let new = || states.get(text).map(|state| self.background.place(state));
             let Some(place) = old.get(text).cloned().or_else(new) else { continue };
-            for (nearest, this) in self.neutral_to_question.iter_mut().zip(self.background.of_neutral(&place)) {
-                *nearest = nearest.max(this);
-            }
+            self.background.approach(&mut self.neutral_to_question, &place);
             self.questions.push(Question { card, text: text.to_owned(), place });
         }
         let others = self.background.among_neutral();

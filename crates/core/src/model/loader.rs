@@ -105,8 +105,7 @@ impl ModelLoader {
     /// A loader onto `gpu`.
     pub fn new(gpu: &Gpu) -> Self {
         let (reader, hash) = (GgufReader::new(), Sha256::new());
-        let limits = gpu.limits();
-        let largest = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+        let largest = gpu.largest_binding();
         Self { gpu: gpu.clone(), reader, hash, slow: None, largest, parts: None, failed: false }
     }
 

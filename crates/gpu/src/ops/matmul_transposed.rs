@@ -6,10 +6,10 @@ use crate::weights::BLOCK;
 use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, Weight, shader};
 
 pub(super) const SHADERS: [Shader; 4] = [
-    shader!("matmul_transposed", include "weights_q4", include "column_tile"),
-    shader!("matmul_transposed", include "weights_q8", include "column_tile"),
-    shader!("matmul_transposed", include "weights_f16", include "column_tile"),
-    shader!("matmul_transposed", include "weights_f32", include "column_tile"),
+    shader!("matmul_transposed", include "weights_q4", include "column_tile", include "row_bases"),
+    shader!("matmul_transposed", include "weights_q8", include "column_tile", include "row_bases"),
+    shader!("matmul_transposed", include "weights_f16", include "column_tile", include "row_bases"),
+    shader!("matmul_transposed", include "weights_f32", include "column_tile", include "row_bases"),
 ];
 
 pub(super) const SUBGROUP_SHADERS: [Shader; 4] = [

@@ -139,7 +139,7 @@ fn begin_alike(one: &str, other: &str) -> bool {
     one.split(' ').take(2).eq(other.split(' ').take(2))
 }
 
-fn all_wordings(question: String, others: Vec<String>) -> Vec<String> {
+pub(super) fn all_wordings(question: String, others: Vec<String>) -> Vec<String> {
     std::iter::once(question).chain(others).collect()
 }
 

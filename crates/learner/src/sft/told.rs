@@ -4,6 +4,7 @@ use tmem_core::fast::unknown_cards;
 use tmem_eval::data::{Conversation, Fact};
 
 use super::run::FIRST_EVALUATED;
+use super::synthetic::all_wordings;
 use super::{Asked, Conversations, EpisodeTexts, Exchange, Transcript};
 use crate::LearnError;
 
@@ -47,7 +48,7 @@ impl Conversations for Told {
 
 fn texts_of(conversation: &Conversation, window: usize) -> EpisodeTexts {
     let fact = |fact: &Fact| Asked {
-        wordings: std::iter::once(&fact.question).chain(&fact.wordings).cloned().collect(),
+        wordings: all_wordings(fact.question.clone(), fact.wordings.clone()),
         held_out: fact.held_out.clone(),
         answer: fact.answer.clone(),
         not_known: None,
