@@ -162,6 +162,18 @@ impl Gpu {
         self.buffer(label, size, wgpu::BufferUsages::STORAGE)
     }
 
+    /// A storage buffer that kernels may also bind as a uniform.
+    ///
+    /// # Errors
+    /// As [`storage`](Self::storage), with the limit of uniform bindings.
+    pub fn uniform_storage(&self, label: &str, words: usize) -> Result<Buffer> {
+        let (size, limit) = ((words.max(1) as u64) * 4, self.0.limits.max_uniform_buffer_binding_size);
+        if size > limit {
+            return Err(GpuError::TooLarge { label: label.to_owned(), size, limit });
+        }
+        self.buffer(label, size, wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::UNIFORM)
+    }
+
     /// A storage buffer holding `data`.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ pub(crate) const STEPS_IN_FLIGHT: usize = 3;
 
 /// Sequences decoded at a time. Kernels are compiled for the plan's size: a person alone, one with the frozen twin, a
 /// group, a list of questions, episodes in step.
-pub(crate) const DECODER_ROWS: [usize; 5] = [1, 4, 8, 32, 64];
+pub(crate) const DECODER_ROWS: [usize; 6] = [1, 2, 4, 8, 32, 64];
 
 /// Decoding plans by size, each made when a batch first needs it.
 #[derive(Default)]
@@ -64,7 +64,7 @@ impl Decoder {
     ) -> Result<Self, GpuError> {
         let config = &model.config;
         let shared = Shared { gpu, config, weights: &model.weights, rope: &runner.rope, adapter };
-        let size = PlanSize { rows, logits: rows, sequences: MAX_SEQUENCES };
+        let size = PlanSize { rows, logits: rows, sequences: MAX_SEQUENCES, decode: true };
         let plan = ForwardPlan::new(&shared, &runner.cache, size)?;
         let sampling = gpu.storage("sampling settings", rows * size_of::<ops::Sampling>() / 4)?;
         let progress = gpu.storage("sampling progress", rows * size_of::<ops::Progress>() / 4)?;

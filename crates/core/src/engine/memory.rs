@@ -36,7 +36,8 @@ impl MemoryEstimate {
         let hidden_row = config.hidden as u64 * 4;
         let decoders: u64 = DECODER_ROWS
             .map(|rows| {
-                PlanSize { rows, logits: rows, sequences: MAX_SEQUENCES }.bytes(config) + STEPS_IN_FLIGHT as u64
+                PlanSize { rows, logits: rows, sequences: MAX_SEQUENCES, decode: true }.bytes(config)
+                    + STEPS_IN_FLIGHT as u64
             })
             .iter()
             .sum();

@@ -16,7 +16,8 @@ pub(crate) const PREFILL_LOGITS: usize = 32;
 pub(crate) const MAX_SEQUENCES: usize = 256;
 
 /// Size of the prefill plan.
-pub(crate) const PREFILL: PlanSize = PlanSize { rows: PREFILL_ROWS, logits: PREFILL_LOGITS, sequences: MAX_SEQUENCES };
+pub(crate) const PREFILL: PlanSize =
+    PlanSize { rows: PREFILL_ROWS, logits: PREFILL_LOGITS, sequences: MAX_SEQUENCES, decode: false };
 
 /// One sequence of a batch.
 #[derive(Debug, Clone)]

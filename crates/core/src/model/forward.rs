@@ -9,6 +9,7 @@ use tmem_gpu::ops;
 use tmem_gpu::{Buffer, Commands, Dispatch, Gpu, GpuError, Row, Sequence};
 
 use super::config::RopeStyle;
+use super::decode_layer::{self, DecodeScratch};
 use super::kv_cache::KvCache;
 use super::linear::{Head, Linear};
 use super::weights::Part;
@@ -55,6 +56,9 @@ pub(crate) struct PlanSize {
     pub(crate) rows: usize,
     pub(crate) logits: usize,
     pub(crate) sequences: usize,
+    /// Whether every row is a sequence's next token and has logits, in the order of the rows. Such a plan takes fewer
+    /// launches (`decode_layer`) where the device can.
+    pub(crate) decode: bool,
 }
 
 impl PlanSize {
@@ -75,43 +79,60 @@ struct Scratch {
     low_rank: Option<Buffer>,
 }
 
+impl Scratch {
+    fn new(shared: &Shared<'_>, max_rows: usize) -> Result<Self, GpuError> {
+        let Shared { gpu, config, adapter, .. } = *shared;
+        Ok(Self {
+            normed: gpu.storage("normed", max_rows * config.hidden)?,
+            qkv: gpu.storage("qkv", max_rows * Group::Qkv.outputs(config))?,
+            attended: gpu.storage("attended", max_rows * config.heads * config.head_dim)?,
+            gate_up: gpu.storage("gate and up", max_rows * 2 * config.ffn)?,
+            hidden: gpu.storage("ffn hidden", max_rows * config.ffn)?,
+            low_rank: adapter.map(|adapter| gpu.storage("A x", max_rows * 3 * adapter.sites.rank)).transpose()?,
+        })
+    }
+}
+
 impl ForwardPlan {
     pub(crate) fn new(shared: &Shared<'_>, cache: &KvCache, size: PlanSize) -> Result<Self, GpuError> {
         let Shared { gpu, config, weights, .. } = *shared;
-        let PlanSize { rows: max_rows, logits: max_logits, sequences: max_sequences } = size;
-        let rows = gpu.storage("rows", max_rows * 4)?;
+        let PlanSize { rows: max_rows, logits: max_logits, sequences: max_sequences, .. } = size;
+        let fused = size.decode && decode_layer::runs_on(gpu, config, max_rows);
+        let rows = match fused {
+            true => gpu.uniform_storage("rows", ops::PROJECTION_ROWS * 4)?,
+            false => gpu.storage("rows", max_rows * 4)?,
+        };
         let sequences = gpu.storage("sequences", max_sequences * 4)?;
         let count = gpu.uniform("row count", &[0u32; 4])?;
         let logit_count = gpu.uniform("logit row count", &[0u32; 4])?;
         let logit_rows = gpu.storage("logit rows", max_logits)?;
         let stream = gpu.storage("residual stream", max_rows * config.hidden)?;
         let logits = gpu.storage("logits", max_logits * config.vocab)?;
-        let scratch = Scratch {
-            normed: gpu.storage("normed", max_rows * config.hidden)?,
-            qkv: gpu.storage("qkv", max_rows * Group::Qkv.outputs(config))?,
-            attended: gpu.storage("attended", max_rows * config.heads * config.head_dim)?,
-            gate_up: gpu.storage("gate and up", max_rows * 2 * config.ffn)?,
-            hidden: gpu.storage("ffn hidden", max_rows * config.ffn)?,
-            low_rank: shared
-                .adapter
-                .map(|adapter| gpu.storage("A x", max_rows * 3 * adapter.sites.rank))
-                .transpose()?,
-        };
         let embed = |part: &Part| {
             let (weight, first) = (&part.weight, part.offset);
             ops::embed(gpu, ops::Embed { rows: &rows, weight, x: &stream, first, vocabulary: config.vocab })
         };
         let embed = weights.embedding.iter().map(embed).collect::<Result<_, _>>()?;
         let batch = RowsOf { rows: &rows, sequences: &sequences, count: &count, max_rows };
-        let layers = (0..config.layers)
-            .map(|layer| record_layer(shared, &batch, &scratch, &stream, &cache.layers[layer], layer))
-            .collect::<Result<_, _>>()?;
-        let picked = gpu.storage("picked rows", max_logits * config.hidden)?;
-        let picked_normed = gpu.storage("picked rows, normed", max_logits * config.hidden)?;
-        let gather = ops::gather_rows(gpu, &stream, &logit_rows, &picked, config.hidden)?;
-        let head_norm = norm(shared, &picked, &weights.final_norm, &picked_normed, &logit_count)?;
-        let product = Head { x: &picked_normed, logits: &logits, count: &logit_count, max_rows: max_logits };
-        let head = [vec![gather, head_norm], product.record(shared)?].concat();
+        let caches = cache.layers.iter().enumerate();
+        let (layers, head) = if fused {
+            let scratch = DecodeScratch::new(shared, max_rows)?;
+            let record = |(layer, cache)| decode_layer::record(shared, &batch, &scratch, &stream, cache, layer);
+            (
+                caches.map(record).collect::<Result<_, _>>()?,
+                decode_layer::record_head(shared, &batch, &stream, &logits)?,
+            )
+        } else {
+            let scratch = Scratch::new(shared, max_rows)?;
+            let record = |(layer, cache)| record_layer(shared, &batch, &scratch, &stream, cache, layer);
+            let layers = caches.map(record).collect::<Result<_, _>>()?;
+            let picked = gpu.storage("picked rows", max_logits * config.hidden)?;
+            let picked_normed = gpu.storage("picked rows, normed", max_logits * config.hidden)?;
+            let gather = ops::gather_rows(gpu, &stream, &logit_rows, &picked, config.hidden)?;
+            let head_norm = norm(shared, &picked, &weights.final_norm, &picked_normed, &logit_count)?;
+            let product = Head { x: &picked_normed, logits: &logits, count: &logit_count, max_rows: max_logits };
+            (layers, [vec![gather, head_norm], product.record(shared)?].concat())
+        };
         Ok(Self {
             gpu: gpu.clone(),
             max_rows,
@@ -202,48 +223,35 @@ fn record_layer(
 ) -> Result<Vec<Dispatch>, GpuError> {
     let Shared { gpu, config, weights, .. } = *shared;
     let weights = &weights.layers[layer];
-    let &RowsOf { rows, sequences, count, max_rows } = batch;
+    let count = batch.count;
     let mut plan = vec![norm(shared, stream, &weights.attention_norm, &scratch.normed, count)?];
     let project = |plan: &mut Vec<Dispatch>, group, parts: &[Part], x: &Buffer, y: &Buffer, accumulate| {
         let linear = Linear { layer, group, parts, x, low_rank: scratch.low_rank.as_ref(), y, accumulate };
         linear.record(shared, *batch).map(|dispatches| plan.extend(dispatches))
     };
     project(&mut plan, Group::Qkv, &weights.qkv, &scratch.normed, &scratch.qkv, false)?;
-    let Shape { heads, kv_heads, head_dim, interleaved } = Shape::of(config);
-    plan.push(ops::rope_cache(
-        gpu,
-        ops::RopeCache {
-            qkv: &scratch.qkv,
-            rows,
-            sequences,
-            table: shared.rope,
-            cache,
-            heads,
-            kv_heads,
-            head_dim,
-            interleaved,
-        },
-    )?);
-    plan.push(ops::attention(
-        gpu,
-        ops::Attention {
-            qkv: &scratch.qkv,
-            cache,
-            rows,
-            sequences,
-            out: &scratch.attended,
-            lse: None,
-            count,
-            max_rows,
-            heads,
-            kv_heads,
-            head_dim,
-        },
-    )?);
+    plan.extend(record_attention(shared, batch, &scratch.qkv, cache, &scratch.attended)?);
     project(&mut plan, Group::Output, &weights.output, &scratch.attended, stream, true)?;
     plan.push(norm(shared, stream, &weights.ffn_norm, &scratch.normed, count)?);
     project(&mut plan, Group::GateUp, &weights.gate_up, &scratch.normed, &scratch.gate_up, false)?;
     plan.push(ops::swiglu(gpu, &scratch.gate_up, &scratch.hidden, config.ffn)?);
     project(&mut plan, Group::Down, &weights.down, &scratch.hidden, stream, true)?;
     Ok(plan)
+}
+
+/// Records the turning of queries and keys, the way of keys and values into the cache, and attention over it.
+pub(super) fn record_attention(
+    shared: &Shared<'_>,
+    batch: &RowsOf<'_>,
+    qkv: &Buffer,
+    cache: &Buffer,
+    out: &Buffer,
+) -> Result<[Dispatch; 2], GpuError> {
+    let Shared { gpu, rope: table, .. } = *shared;
+    let &RowsOf { rows, sequences, count, max_rows } = batch;
+    let Shape { heads, kv_heads, head_dim, interleaved } = Shape::of(shared.config);
+    let turn = ops::RopeCache { qkv, rows, sequences, table, cache, heads, kv_heads, head_dim, interleaved };
+    let attention =
+        ops::Attention { qkv, cache, rows, sequences, out, lse: None, count, max_rows, heads, kv_heads, head_dim };
+    Ok([ops::rope_cache(gpu, turn)?, ops::attention(gpu, attention)?])
 }

@@ -2,6 +2,7 @@
 
 pub mod chat_template;
 pub mod config;
+mod decode_layer;
 mod forward;
 pub mod gguf;
 mod host;

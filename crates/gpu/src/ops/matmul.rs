@@ -5,17 +5,17 @@ use crate::weights::BLOCK;
 use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, Weight, WeightFormat, shader};
 
 pub(super) const SHADERS: [Shader; 4] = [
-    shader!("matmul", include "weights_q4", include "row_tile", include "row_bases"),
-    shader!("matmul", include "weights_q8", include "row_tile", include "row_bases"),
-    shader!("matmul", include "weights_f16", include "row_tile", include "row_bases"),
-    shader!("matmul", include "weights_f32", include "row_tile", include "row_bases"),
+    shader!("matmul", include "weights_q4", include "row_sums", include "row_tile", include "row_bases"),
+    shader!("matmul", include "weights_q8", include "row_sums", include "row_tile", include "row_bases"),
+    shader!("matmul", include "weights_f16", include "row_sums", include "row_tile", include "row_bases"),
+    shader!("matmul", include "weights_f32", include "row_sums", include "row_tile", include "row_bases"),
 ];
 
 pub(super) const SUBGROUP_SHADERS: [Shader; 4] = [
-    shader!("matmul_subgroup", include "weights_q4", include "row_tile", include "subgroup"),
-    shader!("matmul_subgroup", include "weights_q8", include "row_tile", include "subgroup"),
-    shader!("matmul_subgroup", include "weights_f16", include "row_tile", include "subgroup"),
-    shader!("matmul_subgroup", include "weights_f32", include "row_tile", include "subgroup"),
+    shader!("matmul_subgroup", include "weights_q4", include "row_sums", include "row_tile", include "subgroup"),
+    shader!("matmul_subgroup", include "weights_q8", include "row_sums", include "row_tile", include "subgroup"),
+    shader!("matmul_subgroup", include "weights_f16", include "row_sums", include "row_tile", include "subgroup"),
+    shader!("matmul_subgroup", include "weights_f32", include "row_sums", include "row_tile", include "subgroup"),
 ];
 
 /// The shader among `shaders`, one per format in the order of [`WeightFormat::ALL`], that reads `format`.

@@ -22,6 +22,7 @@ mod lora_backward;
 mod matmul;
 mod matmul_transposed;
 mod optimizer;
+mod projection;
 mod rms_norm;
 mod rms_norm_backward;
 mod rope_backward;
@@ -46,6 +47,10 @@ pub use lora_backward::{LoraBackwardX, LoraSite, lora_backward_b, lora_backward_
 pub use matmul::{Matmul, MatmulVariant, matmul, matmul_as};
 pub use matmul_transposed::{MatmulTransposed, matmul_transposed};
 pub use optimizer::{AdamWSettings, OptimizerBuffers, OptimizerStep, adamw, sgd};
+pub use projection::{
+    AdaptedOutputs, AdapterTerm, Finish, InputNorm, PROJECTION_ROWS, PROJECTION_SITES, Projection, projection,
+    projection_runs_on,
+};
 pub use rms_norm::{RmsNorm, rms_norm};
 pub use rms_norm_backward::{RmsNormBackward, rms_norm_backward};
 pub use rope_backward::{RopeBackward, rope_backward};
@@ -102,6 +107,14 @@ pub const SHADERS: &[Shader] = &[
     matmul_transposed::SUBGROUP_SHADERS[3],
     optimizer::SHADERS[0],
     optimizer::SHADERS[1],
+    projection::SHADERS[0],
+    projection::SHADERS[1],
+    projection::SHADERS[2],
+    projection::SHADERS[3],
+    projection::SUBGROUP_SHADERS[0],
+    projection::SUBGROUP_SHADERS[1],
+    projection::SUBGROUP_SHADERS[2],
+    projection::SUBGROUP_SHADERS[3],
     rms_norm::SHADERS[0],
     rms_norm::SHADERS[1],
     rms_norm_backward::SHADERS[0],

@@ -1,0 +1,191 @@
+//! A layer for the next tokens of a few sequences: what stands around a projection (norm, adapter, residual, activation)
+//! is done in its launch. One sequence's token takes a launch so short that launches are what a step costs.
+
+use tmem_gpu::ops::{self, AdaptedOutputs, AdapterTerm, Finish, InputNorm, Projection};
+use tmem_gpu::{Buffer, Dispatch, Gpu, GpuError, Weight, WeightFormat};
+
+use super::ModelConfig;
+use super::forward::{Shared, record_attention};
+use super::weights::Part;
+use crate::fast::{Group, RowsOf};
+
+/// Buffers that one layer hands to the next and nobody needs afterwards.
+pub(super) struct DecodeScratch {
+    qkv: Buffer,
+    attended: Buffer,
+    hidden: Buffer,
+    /// Gate and up, where they have no matrix in common.
+    gate_up: Option<Buffer>,
+    low_rank: Option<Buffer>,
+}
+
+impl DecodeScratch {
+    pub(super) fn new(shared: &Shared<'_>, max_rows: usize) -> Result<Self, GpuError> {
+        let Shared { gpu, config, adapter, weights, .. } = *shared;
+        let in_parts = weights.layers.iter().any(|layer| layer.gate_up.len() > 1);
+        Ok(Self {
+            qkv: gpu.storage("qkv", max_rows * Group::Qkv.outputs(config))?,
+            attended: gpu.storage("attended", max_rows * config.heads * config.head_dim)?,
+            hidden: gpu.storage("ffn hidden", max_rows * config.ffn)?,
+            gate_up: in_parts.then(|| gpu.storage("gate and up", max_rows * 2 * config.ffn)).transpose()?,
+            low_rank: adapter.map(|adapter| gpu.storage("A x", max_rows * 3 * adapter.sites.rank)).transpose()?,
+        })
+    }
+}
+
+/// Whether this device can decode such a model, with so many sequences, in these launches.
+pub(super) fn runs_on(gpu: &Gpu, config: &ModelConfig, max_rows: usize) -> bool {
+    let inputs = [config.hidden, config.heads * config.head_dim, config.ffn];
+    max_rows <= ops::PROJECTION_ROWS && inputs.iter().all(|&k| ops::projection_runs_on(gpu, k))
+}
+
+/// A group of projections that share their input.
+struct Fused<'a> {
+    layer: usize,
+    group: Group,
+    parts: &'a [Part],
+    x: &'a Buffer,
+    /// Gain of the norm before it.
+    norm: Option<&'a Buffer>,
+    y: &'a Buffer,
+    finish: Finish,
+}
+
+impl Fused<'_> {
+    fn record(
+        &self,
+        shared: &Shared<'_>,
+        batch: &RowsOf<'_>,
+        low_rank: Option<&Buffer>,
+    ) -> Result<Vec<Dispatch>, GpuError> {
+        let Shared { gpu, config, .. } = *shared;
+        let &Self { layer, group, parts, x, y, finish, .. } = self;
+        let &RowsOf { rows, sequences, count, max_rows } = batch;
+        let norm = self.norm.map(|gain| InputNorm { gain, epsilon: config.norm_epsilon });
+        let mut plan = Vec::with_capacity(parts.len() + 1);
+        let mut outputs = Vec::new();
+        let mut term = None;
+        if let (Some(adapter), Some(u)) = (shared.adapter, low_rank) {
+            let sites = adapter.sites.group(layer, group);
+            let rank = adapter.sites.rank;
+            if let Some(first) = sites.first() {
+                let a = Weight {
+                    buffer: adapter.a.clone(),
+                    format: WeightFormat::F32,
+                    outputs: sites.len() * rank,
+                    inputs: first.inputs,
+                };
+                plan.push(ops::projection(
+                    gpu,
+                    Projection {
+                        x,
+                        norm,
+                        weight: &a,
+                        weight_start: first.a_offset,
+                        adapter: None,
+                        rows,
+                        count,
+                        max_rows,
+                        y: u,
+                        y_stride: a.outputs,
+                        y_offset: 0,
+                        finish: Finish::Overwrite,
+                    },
+                )?);
+                outputs.extend(sites.iter().map(|site| AdaptedOutputs {
+                    first: site.projection.offset_in_group(config),
+                    outputs: site.outputs,
+                    b_offset: site.b_offset,
+                }));
+                term = Some((u, &adapter.b, adapter.sites.b_len, rank));
+            }
+        }
+        let adapter =
+            term.map(|(u, b, slot_stride, rank)| AdapterTerm { sequences, u, b, slot_stride, rank, sites: &outputs });
+        let y_stride = if finish == Finish::Swiglu { config.ffn } else { group.outputs(config) };
+        for Part { weight, offset } in parts {
+            let y_offset = *offset;
+            let weight_start = 0;
+            plan.push(ops::projection(
+                gpu,
+                Projection {
+                    x,
+                    norm,
+                    weight,
+                    weight_start,
+                    adapter,
+                    rows,
+                    count,
+                    max_rows,
+                    y,
+                    y_stride,
+                    y_offset,
+                    finish,
+                },
+            )?);
+        }
+        Ok(plan)
+    }
+}
+
+/// Records a layer; the residual stream goes in and comes out.
+pub(super) fn record(
+    shared: &Shared<'_>,
+    batch: &RowsOf<'_>,
+    scratch: &DecodeScratch,
+    stream: &Buffer,
+    cache: &Buffer,
+    layer: usize,
+) -> Result<Vec<Dispatch>, GpuError> {
+    let weights = &shared.weights.layers[layer];
+    let low_rank = scratch.low_rank.as_ref();
+    let (accumulate, overwrite) = (Finish::Accumulate, Finish::Overwrite);
+    let group = |group, parts, x, norm, y, finish| {
+        Fused { layer, group, parts, x, norm, y, finish }.record(shared, batch, low_rank)
+    };
+    let mut plan = group(Group::Qkv, &weights.qkv, stream, Some(&weights.attention_norm), &scratch.qkv, overwrite)?;
+    plan.extend(record_attention(shared, batch, &scratch.qkv, cache, &scratch.attended)?);
+    plan.extend(group(Group::Output, &weights.output, &scratch.attended, None, stream, accumulate)?);
+    let norm = Some(&weights.ffn_norm);
+    match &scratch.gate_up {
+        None => plan.extend(group(Group::GateUp, &weights.gate_up, stream, norm, &scratch.hidden, Finish::Swiglu)?),
+        Some(gate_up) => {
+            plan.extend(group(Group::GateUp, &weights.gate_up, stream, norm, gate_up, overwrite)?);
+            plan.push(ops::swiglu(shared.gpu, gate_up, &scratch.hidden, shared.config.ffn)?);
+        }
+    }
+    plan.extend(group(Group::Down, &weights.down, &scratch.hidden, None, stream, accumulate)?);
+    Ok(plan)
+}
+
+/// Records logits = W norm(stream), for every row.
+pub(super) fn record_head(
+    shared: &Shared<'_>,
+    batch: &RowsOf<'_>,
+    stream: &Buffer,
+    logits: &Buffer,
+) -> Result<Vec<Dispatch>, GpuError> {
+    let Shared { gpu, config, weights, .. } = *shared;
+    let &RowsOf { rows, count, max_rows, .. } = batch;
+    let norm = Some(InputNorm { gain: &weights.final_norm, epsilon: config.norm_epsilon });
+    let product = |Part { weight, offset }: &Part| {
+        ops::projection(
+            gpu,
+            Projection {
+                x: stream,
+                norm,
+                weight,
+                weight_start: 0,
+                adapter: None,
+                rows,
+                count,
+                max_rows,
+                y: logits,
+                y_stride: config.vocab,
+                y_offset: *offset,
+                finish: Finish::Overwrite,
+            },
+        )
+    };
+    weights.head().iter().map(product).collect()
+}

@@ -1,0 +1,251 @@
+//! A projection of a few rows with what stands around it, in one launch: for decoding, where a launch costs as much as
+//! what it computes.
+
+use super::matmul::shader_for;
+use super::{SUBGROUP, require};
+use crate::weights::BLOCK;
+use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, Weight, shader};
+
+pub(super) const SHADERS: [Shader; 4] = [
+    shader!("projection", include "rows", include "weights_q4", include "projection", include "row_sums"),
+    shader!("projection", include "rows", include "weights_q8", include "projection", include "row_sums"),
+    shader!("projection", include "rows", include "weights_f16", include "projection", include "row_sums"),
+    shader!("projection", include "rows", include "weights_f32", include "projection", include "row_sums"),
+];
+
+pub(super) const SUBGROUP_SHADERS: [Shader; 4] = [
+    shader!("projection_subgroup", include "rows", include "weights_q4", include "projection", include "row_sums", include "subgroup"),
+    shader!("projection_subgroup", include "rows", include "weights_q8", include "projection", include "row_sums", include "subgroup"),
+    shader!("projection_subgroup", include "rows", include "weights_f16", include "projection", include "row_sums", include "subgroup"),
+    shader!("projection_subgroup", include "rows", include "weights_f32", include "projection", include "row_sums", include "subgroup"),
+];
+
+/// The most rows of a batch: what the kernels' table of rows holds.
+pub const PROJECTION_ROWS: usize = 64;
+
+/// The most adapted sites among the outputs of one projection (q, k, v).
+pub const PROJECTION_SITES: usize = 3;
+
+/// Names of what a kernel is told of each site.
+const SITE_CONSTANTS: [[&str; 3]; PROJECTION_SITES] =
+    [["SITE_0", "SITE_0_END", "SITE_0_B"], ["SITE_1", "SITE_1_END", "SITE_1_B"], ["SITE_2", "SITE_2_END", "SITE_2_B"]];
+
+/// Arguments of [`projection`].
+#[derive(Debug, Clone, Copy)]
+pub struct Projection<'a> {
+    /// Input, [rows, k].
+    pub x: &'a Buffer,
+    /// RMSNorm of the input on its way in.
+    pub norm: Option<InputNorm<'a>>,
+    /// W, [n, k].
+    pub weight: &'a Weight,
+    /// Word of the weight's buffer at which W begins.
+    pub weight_start: usize,
+    /// What an adapter adds to the outputs.
+    pub adapter: Option<AdapterTerm<'a>>,
+    /// The batch's [`Row`](crate::Row)s, room for [`PROJECTION_ROWS`] of them; from
+    /// [`Gpu::uniform_storage`](crate::Gpu::uniform_storage).
+    pub rows: &'a Buffer,
+    /// Uniform, the number of rows in its first word.
+    pub count: &'a Buffer,
+    /// The most rows that this dispatch is recorded with.
+    pub max_rows: usize,
+    /// Output, [rows, `y_stride`]; must not be an input.
+    pub y: &'a Buffer,
+    /// Elements from one row of `y` to the next.
+    pub y_stride: usize,
+    /// Where in a row of `y` output 0 goes.
+    pub y_offset: usize,
+    /// What becomes of the sums.
+    pub finish: Finish,
+}
+
+/// RMSNorm, as in [`rms_norm`](super::rms_norm()).
+#[derive(Debug, Clone, Copy)]
+pub struct InputNorm<'a> {
+    /// Gain, \[k\].
+    pub gain: &'a Buffer,
+    /// Added to the mean square.
+    pub epsilon: f32,
+}
+
+/// What a low-rank adapter adds, as in [`lora_up`](super::lora_up).
+#[derive(Debug, Clone, Copy)]
+pub struct AdapterTerm<'a> {
+    /// The batch's [`Sequence`](crate::Sequence)s, for their gates.
+    pub sequences: &'a Buffer,
+    /// A x of the sites, one behind the other, [rows, sites · rank].
+    pub u: &'a Buffer,
+    /// Flat f32, `slot_stride` elements per slot from slot 1 on.
+    pub b: &'a Buffer,
+    /// Elements from one slot to the next.
+    pub slot_stride: usize,
+    /// Rank of the adapter.
+    pub rank: usize,
+    /// The adapted outputs, in the order of `u`; at most [`PROJECTION_SITES`].
+    pub sites: &'a [AdaptedOutputs],
+}
+
+/// The outputs of one adapted site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AdaptedOutputs {
+    /// Where in a row of `y` (before SwiGLU) they begin.
+    pub first: usize,
+    /// How many they are: the rows of B.
+    pub outputs: usize,
+    /// Where in a slot B [outputs, rank] begins.
+    pub b_offset: usize,
+}
+
+/// What becomes of a projection's sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// They are stored.
+    Overwrite,
+    /// They are added to `y`.
+    Accumulate,
+    /// The first half are gates g, the second half u; silu(g) · u is stored, n / 2 elements.
+    Swiglu,
+}
+
+/// Whether [`projection`] can take rows of `k` elements on this device.
+pub fn projection_runs_on(gpu: &Gpu, k: usize) -> bool {
+    gpu.kind() == AdapterKind::Cpu && k.is_multiple_of(BLOCK)
+}
+
+/// Entry point, and how it cuts the product.
+struct Form {
+    shaders: &'static [Shader; 4],
+    entry: &'static str,
+    rows: u32,
+    /// Outputs of an invocation, and of a workgroup.
+    outputs: usize,
+    group: usize,
+    /// Whether it reads weights one word at a time, four at a time, or both (scales by the word).
+    by_word: bool,
+    by_fours: bool,
+}
+
+/// The one place where a projection's kernel is chosen.
+fn form(gpu: &Gpu, args: &Projection<'_>) -> Form {
+    let quantised = args.weight.format.is_quantised();
+    let lanes = SUBGROUP as usize;
+    if gpu.has_subgroups_of(SUBGROUP) {
+        // A narrow product would be a single workgroup.
+        let narrow = args.weight.outputs <= 128 && args.finish != Finish::Swiglu;
+        let (entry, rows, outputs) = match args.max_rows {
+            0..=1 => ("row_per_subgroup", 1, if narrow { 1 } else { 8 }),
+            2..=4 => ("tile_per_subgroup", 4, 4),
+            _ => ("tile_per_subgroup", 8, 4),
+        };
+        let shaders = &SUBGROUP_SHADERS;
+        return Form { shaders, entry, rows, outputs, group: outputs * lanes, by_word: quantised, by_fours: true };
+    }
+    let (entry, rows, outputs) = match args.max_rows {
+        0..=1 => ("rows_per_invocation", 1, 4),
+        2 => ("rows_per_invocation", 2, 4),
+        3..=4 => ("tile_per_invocation", 4, 8),
+        _ => ("tile_per_invocation", 8, 8),
+    };
+    let by_fours = entry == "rows_per_invocation";
+    let by_word = quantised || !by_fours;
+    Form { shaders: &SHADERS, entry, rows, outputs, group: outputs * lanes, by_word, by_fours }
+}
+
+/// s = norm(x) Wᵀ + gate · B\[slot\] u, and y = s, y + s or SwiGLU(s), row by row. Sums are f32 in the order of k; a
+/// row has the same bits alone and in any batch.
+///
+/// # Errors
+/// Ranges that do not fit, buffers that are too small, rows that this device cannot take
+/// ([`projection_runs_on`]), or a failure of the device.
+pub fn projection(gpu: &Gpu, args: Projection<'_>) -> Result<Dispatch> {
+    let Weight { outputs: n, inputs: k, format, buffer } = args.weight;
+    check(gpu, &args)?;
+    let swiglu = args.finish == Finish::Swiglu;
+    let half = if swiglu { n / 2 } else { *n };
+    let form = form(gpu, &args);
+    let flag = |set: bool| f64::from(u8::from(set));
+    let mut constants = vec![
+        ("WEIGHT_START", args.weight_start as f64),
+        ("N", *n as f64),
+        ("K", *k as f64),
+        ("HALF", half as f64),
+        ("NORMED", flag(args.norm.is_some())),
+        ("EPS", args.norm.map_or(0.0, |norm| f64::from(norm.epsilon))),
+        ("SWIGLU", flag(swiglu)),
+        ("ACCUMULATE", flag(args.finish == Finish::Accumulate)),
+        ("Y_STRIDE", args.y_stride as f64),
+        ("Y_OFFSET", args.y_offset as f64),
+    ];
+    if form.entry != "row_per_subgroup" {
+        constants.push(("ROWS", f64::from(form.rows)));
+    } else {
+        constants.push(("OUTPUTS", form.outputs as f64));
+    }
+    // What is not used is bound to the weight.
+    let gain = args.norm.map_or(buffer, |norm| norm.gain);
+    let (mut sequences, mut u, mut b) = (buffer, buffer, buffer);
+    if let Some(adapter) = args.adapter {
+        (sequences, u, b) = (adapter.sequences, adapter.u, adapter.b);
+        constants.extend([
+            ("RANK", adapter.rank as f64),
+            ("U_STRIDE", (adapter.sites.len() * adapter.rank) as f64),
+            ("SLOT_STRIDE", adapter.slot_stride as f64),
+        ]);
+        for (site, [first, end, b]) in adapter.sites.iter().zip(SITE_CONSTANTS) {
+            let range = [site.first, site.first + site.outputs, site.b_offset];
+            constants.extend([first, end, b].into_iter().zip(range.map(|value| value as f64)));
+        }
+    }
+    let kernel = gpu.kernel(shader_for(form.shaders, *format), form.entry, &constants)?;
+    let mut buffers =
+        vec![(0, args.x), (2, args.y), (3, args.count), (5, gain), (6, args.rows), (7, sequences), (8, u), (9, b)];
+    buffers.extend(form.by_word.then_some((1, buffer)));
+    buffers.extend(form.by_fours.then_some((4, buffer)));
+    let per_group = if swiglu { form.group / 2 } else { form.group };
+    gpu.bind(&kernel, Grid::over_rows(half.div_ceil(per_group) as u32, form.rows), &buffers)
+}
+
+fn check(gpu: &Gpu, args: &Projection<'_>) -> Result<()> {
+    let wrong = |reason: String| Err(GpuError::Shape { op: "projection", reason });
+    let Weight { outputs: n, inputs: k, .. } = *args.weight;
+    if !projection_runs_on(gpu, k) || !args.weight_start.is_multiple_of(4) || args.max_rows > PROJECTION_ROWS {
+        return wrong(format!(
+            "rows must be whole blocks of {BLOCK}, the weight must begin at a multiple of 4 words, and there may be \
+             {PROJECTION_ROWS} rows: not {k}, {} and {}",
+            args.weight_start, args.max_rows
+        ));
+    }
+    let swiglu = args.finish == Finish::Swiglu;
+    if swiglu && (!n.is_multiple_of(2) || args.y_offset != 0) {
+        return wrong(format!(
+            "SwiGLU needs pairs of outputs in a row of their own, not {n} from {} on",
+            args.y_offset
+        ));
+    }
+    let stored = if swiglu { n / 2 } else { n };
+    if args.y_offset.checked_add(stored).is_none_or(|end| end > args.y_stride) {
+        return wrong(format!("{stored} outputs from {} on do not fit in rows of {}", args.y_offset, args.y_stride));
+    }
+    require("projection", args.x, k)?;
+    require("projection", args.y, args.y_stride)?;
+    require("projection", args.rows, 4 * PROJECTION_ROWS)?;
+    if let Some(norm) = args.norm {
+        require("projection", norm.gain, k)?;
+    }
+    let Some(adapter) = args.adapter else { return Ok(()) };
+    if adapter.sites.len() > PROJECTION_SITES {
+        return wrong(format!("{} adapted sites, at most {PROJECTION_SITES}", adapter.sites.len()));
+    }
+    for site in adapter.sites {
+        if site.b_offset + site.outputs * adapter.rank > adapter.slot_stride {
+            return wrong(format!("B of a site ends beyond a slot of {}", adapter.slot_stride));
+        }
+    }
+    require("projection", adapter.u, adapter.sites.len() * adapter.rank)?;
+    require("projection", adapter.b, adapter.slot_stride)
+}
+
+#[cfg(test)]
+#[path = "projection_tests.rs"]
+mod tests;
