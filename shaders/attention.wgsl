@@ -2,6 +2,7 @@
 //   out[r, h] = sum_p softmax_p(q[r, h] . k[p] / sqrt(HEAD_DIM)) v[p],  0 <= p <= P.
 // Shapes: qkv [rows, (HEADS + 2 KV_HEADS) HEAD_DIM], turned queries first; cache [indices, 2 KV_HEADS HEAD_DIM], turned
 // keys first; out [rows, HEADS HEAD_DIM]; lse [rows, HEADS], the logarithm of the sum of exponentials.
+// This is the kernel for GPUs and heads that cannot be read by fours; the others have the same shapes and bindings.
 // A workgroup takes one row and one head. It walks over the keys in chunks of LANES: each invocation scores one key,
 // then each sums its own elements of the values. The softmax is online (a running maximum), in a fixed order.
 // Entry points: attention; attention_lse writes lse, too. HEAD_DIM <= 4 LANES.

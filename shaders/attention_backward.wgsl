@@ -8,10 +8,9 @@
 // Shapes: qkv (queries rotated), dqkv [rows, (GROUP + 2) KV_HEADS HEAD_DIM]; kv [rows, 2 KV_HEADS HEAD_DIM] (rotated
 // keys, then values); lse [rows, HEADS]; o, upstream [rows, HEADS HEAD_DIM]; stats [rows, HEADS] of (lse, D);
 // count.x = rows. HEAD_DIM is a multiple of 4, at most 256. Needs include/rows and include/attention_gradient.
-// Entry points: prepare (all adapters) fills stats; then dq and dk, dv by
-//   queries_by_lane, keys_by_lane             a row an invocation, for emulated adapters without subgroups, where every
-//                                             read is dear: what is read serves several heads or keys, in registers
-//   query_per_workgroup, key_per_workgroup    a row a workgroup, for GPUs
+// Entry points: prepare (all adapters) fills stats; then dq and dk, dv by queries_by_lane and keys_by_lane, a row an
+// invocation, for emulated adapters without subgroups, where every read is dear: what is read serves several heads or keys,
+// in registers. attention_backward_subgroup.wgsl and attention_backward_blocks.wgsl are for those with, and for GPUs.
 
 @group(0) @binding(9) var<storage, read> lse: array<f32>;
 @group(0) @binding(10) var<storage, read> o: array<vec4<f32>>;
@@ -173,120 +172,5 @@ fn keys_by_lane(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocati
                 }
             }
         }
-    }
-}
-
-const WIDTH = 64u;
-// The row's own two vectors: query and upstream gradient, or key and value.
-var<workgroup> own_first: array<vec4<f32>, WIDTH>;
-var<workgroup> own_second: array<vec4<f32>, WIDTH>;
-var<workgroup> p_tile: array<f32, WIDTH>;
-var<workgroup> ds_tile: array<f32, WIDTH>;
-var<workgroup> at_tile: array<u32, WIDTH>;
-var<workgroup> partial: array<vec4<f32>, WIDTH>;
-
-// Sums `value` over the stripes, the invocations depth apart, for invocations below depth.
-fn sum_stripes(value: vec4<f32>, lane: u32) -> vec4<f32> {
-    let depth = HEAD_DIM / 4u;
-    partial[lane] = value;
-    workgroupBarrier();
-    var sum = value;
-    for (var i = lane + depth; i < WIDTH / depth * depth; i += depth) {
-        sum += partial[i];
-    }
-    workgroupBarrier();
-    return sum;
-}
-
-@compute @workgroup_size(WIDTH)
-fn query_per_workgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let depth = HEAD_DIM / 4u;
-    // In the second phase an invocation sums elements 4d .. 4d+4 over every stripes-th key.
-    let stripes = WIDTH / depth;
-    let d = lane % depth;
-    let head = group.x;
-    let key_head = head / GROUP;
-    let row = group.y;
-    let position = rows[row].position;
-    let sequence = sequences[rows[row].sequence];
-    let stat = stats[row * GROUP * KV_HEADS + head];
-    if lane < depth {
-        own_first[lane] = qkv[qkv_at(row, head) + lane];
-        own_second[lane] = upstream[upstream_at(row, head) + lane];
-    }
-    workgroupBarrier();
-    var dq = vec4(0.0);
-    for (var start = 0u; start <= position; start += WIDTH) {
-        let k_at = kv_at(kv_index(sequence, min(start + lane, position)), key_head);
-        let v_at = k_at + KV_HEADS * depth;
-        var score = 0.0;
-        var dp = 0.0;
-        for (var i = 0u; i < depth; i++) {
-            score += dot(own_first[i], kv[k_at + i]);
-            dp += dot(own_second[i], kv[v_at + i]);
-        }
-        let p = select(0.0, exp(SCALE * score - stat.x), start + lane <= position);
-        ds_tile[lane] = SCALE * p * (dp - stat.y);
-        at_tile[lane] = k_at;
-        workgroupBarrier();
-        if lane < stripes * depth {
-            for (var i = lane / depth; i < WIDTH; i += stripes) {
-                dq += ds_tile[i] * kv[at_tile[i] + d];
-            }
-        }
-        workgroupBarrier();
-    }
-    let sum = sum_stripes(dq, lane);
-    if lane < depth {
-        dqkv[qkv_at(row, head) + lane] = sum;
-    }
-}
-
-@compute @workgroup_size(WIDTH)
-fn key_per_workgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let depth = HEAD_DIM / 4u;
-    let stripes = WIDTH / depth;
-    let d = lane % depth;
-    let key_head = group.x;
-    let j = group.y;
-    if lane < depth {
-        own_first[lane] = kv[kv_at(j, key_head) + lane];
-        own_second[lane] = kv[kv_at(j, KV_HEADS + key_head) + lane];
-    }
-    workgroupBarrier();
-    var dk = vec4(0.0);
-    var dv = vec4(0.0);
-    let end = min(query_end[j], count.x);
-    for (var start = j; start < end; start += WIDTH) {
-        let t = min(start + lane, end - 1u);
-        let seen = start + lane < end && sees(keys_of(t), j);
-        for (var h = key_head * GROUP; h < (key_head + 1u) * GROUP; h++) {
-            let stat = stats[t * GROUP * KV_HEADS + h];
-            let q_at = qkv_at(t, h);
-            let g_at = upstream_at(t, h);
-            var score = 0.0;
-            var dp = 0.0;
-            for (var i = 0u; i < depth; i++) {
-                score += dot(own_first[i], qkv[q_at + i]);
-                dp += dot(own_second[i], upstream[g_at + i]);
-            }
-            let p = select(0.0, exp(SCALE * score - stat.x), seen);
-            p_tile[lane] = p;
-            ds_tile[lane] = SCALE * p * (dp - stat.y);
-            workgroupBarrier();
-            if lane < stripes * depth {
-                for (var i = lane / depth; i < min(WIDTH, end - start); i += stripes) {
-                    dk += ds_tile[i] * qkv[qkv_at(start + i, h) + d];
-                    dv += p_tile[i] * upstream[upstream_at(start + i, h) + d];
-                }
-            }
-            workgroupBarrier();
-        }
-    }
-    let key_sum = sum_stripes(dk, lane);
-    let value_sum = sum_stripes(dv, lane);
-    if lane < depth {
-        dqkv[qkv_at(j, GROUP * KV_HEADS + key_head) + lane] = key_sum;
-        dqkv[qkv_at(j, (GROUP + 1u) * KV_HEADS + key_head) + lane] = value_sum;
     }
 }

@@ -1,4 +1,4 @@
-// What the kernels of attention_backward.wgsl and attention_backward_subgroup.wgsl share: sizes, bindings, offsets, which
+// What the kernels of attention_backward*.wgsl share: sizes, bindings, offsets, which
 // rows see which keys, and the way from a score to its gradient. Shapes: those of attention_backward.wgsl; lse and o,
 // which only the preparation reads, are bound there. Needs include/rows.
 

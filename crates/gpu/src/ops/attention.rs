@@ -1,16 +1,21 @@
 //! Causal attention over the key-value cache.
 
-use super::{SUBGROUP, most_dividing, require};
+use super::{BLOCK_LINES, SUBGROUP, evenly, most_dividing, require};
 use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, shader};
 
-pub(super) const SHADERS: [Shader; 3] = [
+pub(super) const SHADERS: [Shader; 5] = [
     shader!("attention", include "rows"),
     shader!("attention_tile", include "rows"),
     shader!("attention_subgroup", include "rows", include "subgroup"),
+    shader!("attention_decode", include "rows"),
+    shader!("attention_blocks", include "rows", include "pair_tile", include "score_block"),
 ];
 
 /// The longest head that the kernel's registers hold.
 const LONGEST_HEAD: usize = 256;
+
+/// The largest decoding plan.
+const FEW_ROWS: usize = 64;
 
 /// Arguments of [`attention`].
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +51,8 @@ pub struct Attention<'a> {
 /// Head counts that do not divide, heads longer than 256, buffers too small for one row, or a failure of the device.
 pub fn attention(gpu: &Gpu, args: Attention<'_>) -> Result<Dispatch> {
     let Attention { heads, kv_heads, head_dim, .. } = args;
-    if kv_heads == 0 || !heads.is_multiple_of(kv_heads) || head_dim > LONGEST_HEAD {
+    let whole_groups = kv_heads > 0 && heads > 0 && heads.is_multiple_of(kv_heads);
+    if !whole_groups || head_dim == 0 || head_dim > LONGEST_HEAD {
         return Err(GpuError::Shape {
             op: "attention",
             reason: format!("{heads} heads on {kv_heads} key heads of {head_dim} (at most {LONGEST_HEAD})"),
@@ -61,10 +67,26 @@ pub fn attention(gpu: &Gpu, args: Attention<'_>) -> Result<Dispatch> {
         require("attention", lse, heads)?;
         buffers.push((5, lse));
     }
-    // Few rows are those of a decoding step: each has a sequence of its own, so that a tile could not share keys.
-    let few = args.max_rows <= 32;
+    // Few rows are those of a decoding step: each has a sequence of its own, so that a tile could not share keys. All
+    // decoding plans take the same kernel, so that a row has the same bits in each.
+    let few = args.max_rows <= FEW_ROWS;
     let subgroups = gpu.has_subgroups_of(SUBGROUP);
     let (shader, entries, grid) = match gpu.kind() {
+        AdapterKind::Gpu if head_dim % 4 == 0 => {
+            let decode = few && args.lse.is_none();
+            // A workgroup of the decoding kernel has room for 512 elements of queries.
+            let most = if decode && head_dim > 128 { 2 } else { 4 };
+            let together = evenly(heads / kv_heads, most);
+            constants.push(("SHARED", together as f64));
+            let shares = (kv_heads * (heads / kv_heads).div_ceil(together)) as u32;
+            if decode {
+                (&SHADERS[3], ["attention_decode"; 2], Grid::over_rows(shares, 1))
+            } else {
+                buffers.push((6, args.count));
+                let rows = BLOCK_LINES / together as u32;
+                (&SHADERS[4], ["attention_blocks", "attention_blocks_lse"], Grid::over_rows(shares, rows))
+            }
+        }
         AdapterKind::Gpu => (&SHADERS[0], ["attention", "attention_lse"], Grid::over_rows(heads as u32, 1)),
         AdapterKind::Cpu if subgroups && few && args.lse.is_none() && head_dim % 32 == 0 && head_dim <= 128 => {
             let groups = kv_heads * (heads / kv_heads).div_ceil(4);
@@ -94,53 +116,121 @@ pub fn attention(gpu: &Gpu, args: Attention<'_>) -> Result<Dispatch> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Rng, assert_close, on_every_kind};
+    use crate::testing::{Rng, TestGpu, assert_close, on_every_kind};
     use crate::twins::{self, AttentionShape};
     use crate::{Row, Sequence};
+
+    /// Seeded queries and cache of a batch.
+    struct Batch {
+        shape: AttentionShape,
+        sequences: Vec<Sequence>,
+        rows: Vec<Row>,
+        qkv: Vec<f32>,
+        cache: Vec<f32>,
+    }
+
+    impl Batch {
+        /// Rows are (sequence, position).
+        fn new(shape: AttentionShape, sequences: &[Sequence], rows: &[(u32, u32)]) -> Self {
+            let AttentionShape { heads, kv_heads, dim } = shape;
+            let row = |&(sequence, position): &_| Row { position, sequence, ..Row::default() };
+            let rows: Vec<Row> = rows.iter().map(row).collect();
+            let last = |row: &Row| sequences[row.sequence as usize].kv_index(row.position);
+            let prefix = |s: &Sequence| s.prefix_start + s.prefix_length;
+            let indices = rows.iter().map(last).chain(sequences.iter().map(prefix)).max().unwrap() + 1;
+            let mut rng = Rng::new((heads * 1000 + dim) as u64);
+            let qkv = rng.normal(rows.len() * (heads + 2 * kv_heads) * dim);
+            let cache = rng.normal(indices as usize * 2 * kv_heads * dim);
+            Self { shape, sequences: sequences.to_vec(), rows, qkv, cache }
+        }
+
+        /// The batch of these rows alone, in this order.
+        fn pick(&self, rows: &[usize]) -> Self {
+            let width = self.qkv.len() / self.rows.len();
+            Self {
+                shape: self.shape,
+                sequences: self.sequences.clone(),
+                rows: rows.iter().map(|&r| self.rows[r]).collect(),
+                qkv: rows.iter().flat_map(|&r| &self.qkv[r * width..][..width]).copied().collect(),
+                cache: self.cache.clone(),
+            }
+        }
+
+        /// Output and log-sum-exp (where wanted), twice over, in a plan for `max_rows`.
+        fn run(&self, gpu: &TestGpu, max_rows: usize, with_lse: bool) -> (Vec<f32>, Vec<f32>) {
+            let AttentionShape { heads, kv_heads, dim } = self.shape;
+            let count = self.rows.len();
+            let (out, lse) = (gpu.poisoned("out", count * heads * dim), gpu.poisoned("lse", count * heads));
+            let args = Attention {
+                qkv: &gpu.upload(&self.qkv),
+                cache: &gpu.upload(&self.cache),
+                rows: &gpu.upload(&self.rows),
+                sequences: &gpu.upload(&self.sequences),
+                out: &out,
+                lse: with_lse.then_some(&lse),
+                count: &gpu.count(count),
+                max_rows,
+                heads,
+                kv_heads,
+                head_dim: dim,
+            };
+            let dispatch = attention(gpu, args).unwrap();
+            let first = gpu.run(&dispatch, count, &out);
+            assert_eq!(first, gpu.run(&dispatch, count, &out), "a second run must give the same bits");
+            (first, if with_lse { gpu.floats(&lse) } else { vec![] })
+        }
+
+        fn twin(&self) -> (Vec<f64>, Vec<f64>) {
+            twins::attention(self.shape, &self.qkv, &self.cache, &self.rows, &self.sequences)
+        }
+    }
+
+    const SHAPES: [(usize, usize, usize); 17] = [
+        (1, 1, 2),
+        (4, 2, 7),
+        (9, 3, 64),
+        (2, 1, 80),
+        (12, 2, 128),
+        (1, 1, 32),
+        (2, 2, 256),
+        (1, 1, 4),
+        (6, 3, 20),
+        (5, 1, 36),
+        (7, 1, 64),
+        (8, 1, 64),
+        (3, 1, 80),
+        (4, 1, 128),
+        (3, 1, 252),
+        (4, 1, 256),
+        (8, 8, 32),
+    ];
+
+    /// Two sequences behind a shared prefix of 70 at cache index 3, one behind the same prefix of which it knows only 20,
+    /// and two without a prefix.
+    fn sequences() -> [Sequence; 5] {
+        [
+            Sequence { prefix_start: 3, prefix_length: 70, start: 80, gate: 1.0 },
+            Sequence { prefix_start: 3, prefix_length: 70, start: 200, gate: 1.0 },
+            Sequence { prefix_start: 3, prefix_length: 20, start: 150, gate: 1.0 },
+            Sequence::new(290),
+            Sequence::new(3),
+        ]
+    }
 
     #[test]
     fn agrees_with_its_twin_with_shared_prefixes_and_grouped_heads() {
         on_every_kind(|gpu| {
-            for (heads, kv_heads, dim) in
-                [(1, 1, 2), (4, 2, 7), (9, 3, 64), (2, 1, 80), (12, 2, 128), (1, 1, 32), (2, 2, 256)]
-            {
-                let mut rng = Rng::new((heads * 1000 + dim) as u64);
-                let sequences = vec![
-                    Sequence { prefix_start: 3, prefix_length: 70, start: 80, gate: 1.0 },
-                    Sequence { prefix_start: 3, prefix_length: 70, start: 200, gate: 1.0 },
-                    Sequence::new(290),
-                ];
-                let rows: Vec<Row> = [(0u32, 0u32), (0, 69), (1, 70), (1, 130), (2, 2), (2, 63), (0, 64)]
-                    .iter()
-                    .map(|&(sequence, position)| Row { position, sequence, ..Row::default() })
-                    .collect();
-                let qkv = rng.normal(rows.len() * (heads + 2 * kv_heads) * dim);
-                let cache = rng.normal(360 * 2 * kv_heads * dim);
-                let shape = AttentionShape { heads, kv_heads, dim };
-                let (want, want_lse) = twins::attention(shape, &qkv, &cache, &rows, &sequences);
-                let count = rows.len();
-                for (with_lse, max_rows) in [(false, count), (true, count), (true, 100)] {
-                    let (out, lse) = (gpu.poisoned("out", want.len()), gpu.poisoned("lse", want_lse.len()));
-                    let args = Attention {
-                        qkv: &gpu.upload(&qkv),
-                        cache: &gpu.upload(&cache),
-                        rows: &gpu.upload(&rows),
-                        sequences: &gpu.upload(&sequences),
-                        out: &out,
-                        lse: with_lse.then_some(&lse),
-                        count: &gpu.count(count),
-                        max_rows,
-                        heads,
-                        kv_heads,
-                        head_dim: dim,
-                    };
-                    let dispatch = attention(gpu, args).unwrap();
-                    let first = gpu.run(&dispatch, count, &out);
-                    assert_close(&first, &want, 3e-6);
+            let rows =
+                [(0, 0), (0, 69), (1, 70), (1, 130), (3, 2), (3, 63), (0, 64), (2, 19), (2, 60), (4, 40), (0, 70)];
+            for (heads, kv_heads, dim) in SHAPES {
+                let batch = Batch::new(AttentionShape { heads, kv_heads, dim }, &sequences(), &rows);
+                let (want, want_lse) = batch.twin();
+                for (with_lse, max_rows) in [(false, rows.len()), (true, rows.len()), (true, 100)] {
+                    let (got, lse) = batch.run(gpu, max_rows, with_lse);
+                    assert_close(&got, &want, 3e-6);
                     if with_lse {
-                        assert_close(&gpu.floats(&lse), &want_lse, 3e-6);
+                        assert_close(&lse, &want_lse, 3e-6);
                     }
-                    assert_eq!(first, gpu.run(&dispatch, count, &out), "a second run must give the same bits");
                 }
             }
         });
@@ -149,34 +239,89 @@ mod tests {
     #[test]
     fn long_contexts_of_several_sequences_in_one_tile_agree_with_their_twin() {
         on_every_kind(|gpu| {
-            let (heads, kv_heads, dim) = (1, 1, 64);
             let length = 1500;
-            let mut rng = Rng::new(7);
-            let sequences: Vec<Sequence> = (0..4)
-                .map(|i| Sequence { prefix_start: 0, prefix_length: length, start: length + i, gate: 1.0 })
-                .collect();
-            let rows: Vec<Row> = (0..4).map(|sequence| Row { position: length, sequence, ..Row::default() }).collect();
-            let qkv = rng.normal(rows.len() * (heads + 2 * kv_heads) * dim);
-            let cache = rng.normal((length as usize + 4) * 2 * kv_heads * dim);
-            let shape = AttentionShape { heads, kv_heads, dim };
-            let (want, _) = twins::attention(shape, &qkv, &cache, &rows, &sequences);
-            for max_rows in [rows.len(), 256] {
-                let out = gpu.poisoned("out", want.len());
+            let sequence = |i| Sequence { prefix_start: 0, prefix_length: length, start: length + i, gate: 1.0 };
+            let shape = AttentionShape { heads: 1, kv_heads: 1, dim: 64 };
+            let batch = Batch::new(shape, &[0, 1, 2, 3].map(sequence), &[0, 1, 2, 3].map(|i| (i, length)));
+            let (want, _) = batch.twin();
+            for max_rows in [batch.rows.len(), 256] {
+                assert_close(&batch.run(gpu, max_rows, false).0, &want, 3e-6);
+            }
+        });
+    }
+
+    #[test]
+    fn a_prompt_of_several_tiles_agrees_with_its_twin() {
+        on_every_kind(|gpu| {
+            // 3, 1 and 5 heads to a key head: tiles of 10, 32 and 10 rows on a GPU. The prompt goes on behind the prefix.
+            for (heads, kv_heads, dim) in [(9, 3, 64), (2, 2, 32), (5, 1, 64)] {
+                let rows: Vec<_> = (0..75).map(|p| (0, p)).chain((70..95).map(|p| (1, p))).collect();
+                let batch = Batch::new(AttentionShape { heads, kv_heads, dim }, &sequences(), &rows);
+                let (want, want_lse) = batch.twin();
+                let (got, lse) = batch.run(gpu, rows.len(), true);
+                assert_close(&got, &want, 3e-6);
+                assert_close(&lse, &want_lse, 3e-6);
+                assert_eq!(got, batch.run(gpu, rows.len(), false).0);
+            }
+        });
+    }
+
+    #[test]
+    fn a_row_has_the_same_bits_in_decoding_plans_of_every_size() {
+        on_every_kind(|gpu| {
+            for (heads, kv_heads, dim) in [(9, 3, 64), (4, 2, 128), (3, 1, 80), (4, 2, 7)] {
+                // One to 320 keys, with and without a prefix.
+                let rows: Vec<_> = (0..64).map(|i| (i % 5, i * 5 + i % 5)).collect();
+                let batch = Batch::new(AttentionShape { heads, kv_heads, dim }, &sequences(), &rows);
+                let (all, _) = batch.run(gpu, 64, false);
+                for max_rows in [1usize, 4, 8, 32] {
+                    // The last rows, so that each stands elsewhere than in the whole batch.
+                    let picked: Vec<usize> = (64 - max_rows..64).collect();
+                    let (got, _) = batch.pick(&picked).run(gpu, max_rows, false);
+                    assert_eq!(got, all[(64 - max_rows) * heads * dim..], "in a plan for {max_rows}");
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_row_has_the_same_bits_whatever_rows_stand_beside_it_in_a_tile() {
+        on_every_kind(|gpu| {
+            for (heads, kv_heads, dim) in [(9, 3, 64), (1, 1, 80), (4, 1, 32), (4, 2, 7)] {
+                let rows: Vec<_> = (0..45).map(|i| (i / 2 % 5, 30 + 4 * i)).collect();
+                let batch = Batch::new(AttentionShape { heads, kv_heads, dim }, &sequences(), &rows);
+                let (all, all_lse) = batch.run(gpu, 100, true);
+                for picked in [vec![44], vec![13, 3], vec![40, 7, 6, 5, 41, 20, 21, 22, 23, 0, 14, 44]] {
+                    let (got, lse) = batch.pick(&picked).run(gpu, 100, true);
+                    for (i, &r) in picked.iter().enumerate() {
+                        let width = heads * dim;
+                        assert_eq!(got[i * width..][..width], all[r * width..][..width], "row {r} of {heads} × {dim}");
+                        assert_eq!(lse[i * heads..][..heads], all_lse[r * heads..][..heads]);
+                    }
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn heads_that_do_not_divide_are_refused() {
+        on_every_kind(|gpu| {
+            let (buffer, count) = (gpu.poisoned("buffer", 64), gpu.count(1));
+            for (heads, kv_heads, head_dim) in [(3, 2, 4), (1, 0, 4), (0, 1, 4), (1, 1, 257), (1, 1, 0)] {
                 let args = Attention {
-                    qkv: &gpu.upload(&qkv),
-                    cache: &gpu.upload(&cache),
-                    rows: &gpu.upload(&rows),
-                    sequences: &gpu.upload(&sequences),
-                    out: &out,
+                    qkv: &buffer,
+                    cache: &buffer,
+                    rows: &buffer,
+                    sequences: &buffer,
+                    out: &buffer,
                     lse: None,
-                    count: &gpu.count(rows.len()),
-                    max_rows,
+                    count: &count,
+                    max_rows: 1,
                     heads,
                     kv_heads,
-                    head_dim: dim,
+                    head_dim,
                 };
-                let dispatch = attention(gpu, args).unwrap();
-                assert_close(&gpu.run(&dispatch, rows.len(), &out), &want, 3e-6);
+                assert!(attention(gpu, args).is_err());
             }
         });
     }

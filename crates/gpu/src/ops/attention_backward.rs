@@ -1,11 +1,18 @@
 //! Gradient of causal grouped-query attention over a packed batch.
 
-use super::{SUBGROUP, most_dividing, require};
+use super::{BLOCK_LINES, SUBGROUP, evenly, most_dividing, require};
 use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, shader};
 
-pub(super) const SHADERS: [Shader; 2] = [
+pub(super) const SHADERS: [Shader; 3] = [
     shader!("attention_backward", include "rows", include "attention_gradient"),
     shader!("attention_backward_subgroup", include "rows", include "attention_gradient", include "subgroup"),
+    shader!(
+        "attention_backward_blocks",
+        include "rows",
+        include "attention_gradient",
+        include "pair_tile",
+        include "score_block"
+    ),
 ];
 
 /// Arguments of [`attention_backward`]. In a packed batch the key and value of a row lie at the row's own number, and
@@ -74,13 +81,19 @@ pub fn attention_backward(gpu: &Gpu, args: AttentionBackward<'_>) -> Result<[Dis
     let prepare = gpu.kernel(&SHADERS[0], "prepare", &constants)?;
     let inputs = [(2, args.stats), (3, args.upstream), (9, args.lse), (10, args.o)];
     let prepare = gpu.bind(&prepare, Grid::over_rows(heads.div_ceil(64) as u32, 1), &inputs)?;
-    // With the rows and keys that a workgroup takes, and the most query heads together: a key read once serves all of them.
-    let (shader, queries, keys, [rows_per_group, keys_per_group], most) = match gpu.kind() {
+    // Query heads taken together: a key read once serves all of them. Then the rows and keys that a workgroup takes, and for
+    // the keys how many workgroups along x to a key head.
+    let sharing = heads / kv_heads;
+    let (shader, [queries, keys], together, [rows_per_group, keys_per_group], parts) = match gpu.kind() {
         AdapterKind::Cpu if gpu.has_subgroups_of(SUBGROUP) => {
-            (&SHADERS[1], "queries_by_subgroup", "keys_by_subgroup", [8, 16], 4)
+            (&SHADERS[1], ["queries_by_subgroup", "keys_by_subgroup"], most_dividing(sharing, 4), [8, 16], 1)
         }
-        AdapterKind::Cpu => (&SHADERS[0], "queries_by_lane", "keys_by_lane", [8, 16], 3),
-        AdapterKind::Gpu => (&SHADERS[0], "query_per_workgroup", "key_per_workgroup", [1, 1], 1),
+        AdapterKind::Cpu => (&SHADERS[0], ["queries_by_lane", "keys_by_lane"], most_dividing(sharing, 3), [8, 16], 1),
+        AdapterKind::Gpu => {
+            let together = evenly(sharing, 4);
+            let rows = BLOCK_LINES / together as u32;
+            (&SHADERS[2], ["queries_by_block", "keys_by_block"], together, [rows, BLOCK_LINES], 2)
+        }
     };
     let buffers = [
         (0, args.qkv),
@@ -93,17 +106,15 @@ pub fn attention_backward(gpu: &Gpu, args: AttentionBackward<'_>) -> Result<[Dis
         (7, args.query_end),
         (8, args.count),
     ];
-    // The auto layout keeps only the bindings that an entry point uses: no query needs `query_end`, and a workgroup
-    // to a row needs no count.
-    let of_queries: Vec<_> =
-        buffers.into_iter().filter(|&(binding, _)| binding != 7 && (binding != 8 || rows_per_group > 1)).collect();
-    let together = most_dividing(heads / kv_heads, most);
-    let mut sharing = constants.to_vec();
-    sharing.push(("SHARED", together as f64));
-    let queries = gpu.kernel(shader, queries, &sharing)?;
-    let queries = gpu.bind(&queries, Grid::over_rows((heads / together) as u32, rows_per_group), &of_queries)?;
-    let keys = gpu.kernel(shader, keys, &sharing)?;
-    let keys = gpu.bind(&keys, Grid::over_rows(kv_heads as u32, keys_per_group), &buffers)?;
+    // The auto layout keeps only the bindings that an entry point uses: no query needs `query_end`.
+    let of_queries: Vec<_> = buffers.into_iter().filter(|&(binding, _)| binding != 7).collect();
+    let mut sharing_constants = constants.to_vec();
+    sharing_constants.push(("SHARED", together as f64));
+    let queries = gpu.kernel(shader, queries, &sharing_constants)?;
+    let shares = (kv_heads * sharing.div_ceil(together)) as u32;
+    let queries = gpu.bind(&queries, Grid::over_rows(shares, rows_per_group), &of_queries)?;
+    let keys = gpu.kernel(shader, keys, &sharing_constants)?;
+    let keys = gpu.bind(&keys, Grid::over_rows(parts * kv_heads as u32, keys_per_group), &buffers)?;
     Ok([prepare, queries, keys])
 }
 
@@ -164,8 +175,8 @@ mod tests {
     #[test]
     fn agrees_with_its_twin_on_packed_batches() {
         on_every_kind(|gpu| {
-            // One, two, three, four and five query heads to a key head.
-            let shapes: [(usize, &[usize], usize, usize, usize); 7] = [
+            // One to five and eight query heads to a key head; prefixes and sequences shorter and longer than a tile.
+            let shapes: [(usize, &[usize], usize, usize, usize); 12] = [
                 (0, &[1], 1, 1, 4),
                 (5, &[3, 1, 7], 3, 1, 8),
                 (0, &[9, 2, 17], 4, 2, 36),
@@ -173,6 +184,11 @@ mod tests {
                 (3, &[6], 1, 1, 68),
                 (20, &[2, 13], 8, 2, 12),
                 (2, &[18], 5, 1, 4),
+                (40, &[33, 2, 9], 8, 1, 32),
+                (7, &[45], 6, 3, 80),
+                (0, &[34, 5], 4, 4, 128),
+                (3, &[20, 14], 3, 1, 256),
+                (1, &[9, 26], 4, 1, 196),
             ];
             for (prefix, lengths, heads, kv_heads, dim) in shapes {
                 let batch = PackedBatch::new(prefix, lengths);

@@ -65,8 +65,11 @@ pub const SHADERS: &[Shader] = &[
     attention::SHADERS[0],
     attention::SHADERS[1],
     attention::SHADERS[2],
+    attention::SHADERS[3],
+    attention::SHADERS[4],
     attention_backward::SHADERS[0],
     attention_backward::SHADERS[1],
+    attention_backward::SHADERS[2],
     cross_entropy::SHADERS[0],
     cross_entropy::SHADERS[1],
     embed::SHADERS[0],
@@ -130,6 +133,10 @@ pub const SHADERS: &[Shader] = &[
 /// Invocations that share what they read: LANES of `shaders/include/subgroup.wgsl`.
 const SUBGROUP: u32 = 8;
 
+/// Lines of a block of scores, LINES of `shaders/include/score_block.wgsl`: pairs of a row and a head, or keys, that a
+/// workgroup takes.
+const BLOCK_LINES: u32 = 32;
+
 /// Whether an operation takes its kernel for emulated adapters with subgroups, where that reads by fours what has `sizes`
 /// (lengths, strides and offsets).
 fn share_by_fours(gpu: &Gpu, sizes: &[usize]) -> bool {
@@ -139,6 +146,12 @@ fn share_by_fours(gpu: &Gpu, sizes: &[usize]) -> bool {
 /// The largest number up to `most` that divides `heads`: how many heads of a group a kernel takes together.
 fn most_dividing(heads: usize, most: usize) -> usize {
     (1..=most).rev().find(|&n| heads.is_multiple_of(n)).unwrap_or(1)
+}
+
+/// How many of a group of `heads` a kernel takes together, at most `most`: in as few shares as possible, and these as equal
+/// as possible.
+fn evenly(heads: usize, most: usize) -> usize {
+    heads.div_ceil(heads.div_ceil(most))
 }
 
 /// Demands that a buffer holds at least `words` 4-byte elements.

@@ -27,8 +27,13 @@ pub(super) const CHECKS: &[(&str, Build)] = &[
     ("matmul (F32, whole blocks)", |gpu| matmul(gpu, SourceType::F32, 96, 7)),
     ("rope_cache (interleaved)", |gpu| rope_cache(gpu, true)),
     ("rope_cache (halves)", |gpu| rope_cache(gpu, false)),
-    ("attention (few rows)", |gpu| attention(gpu, false, 7)),
-    ("attention (many rows, log-sum-exp)", |gpu| attention(gpu, true, 64)),
+    ("attention (few rows)", |gpu| attention(gpu, SHAPE, false, 7)),
+    ("attention (few rows, long heads)", |gpu| attention(gpu, LONG_HEADS, false, 7)),
+    ("attention (few rows, odd heads)", |gpu| attention(gpu, ODD_HEADS, false, 7)),
+    ("attention (many rows)", |gpu| attention(gpu, SHAPE, false, 100)),
+    ("attention (many rows, log-sum-exp)", |gpu| attention(gpu, SHAPE, true, 100)),
+    ("attention (many rows, log-sum-exp, long heads)", |gpu| attention(gpu, LONG_HEADS, true, 100)),
+    ("attention (many rows, log-sum-exp, odd heads)", |gpu| attention(gpu, ODD_HEADS, true, 100)),
     ("swiglu", |gpu| swiglu(gpu, FFN)),
     ("swiglu (by fours)", |gpu| swiglu(gpu, FFN + 1)),
     ("lora_down", lora_down),
@@ -110,6 +115,9 @@ fn matmul(gpu: &Gpu, source: SourceType, k: usize, rows: usize) -> Result<Case> 
 }
 
 const SHAPE: AttentionShape = AttentionShape { heads: 4, kv_heads: 2, dim: 64 };
+/// The longest heads that there are, and such as cannot be read by fours.
+pub(super) const LONG_HEADS: AttentionShape = AttentionShape { heads: 6, kv_heads: 2, dim: 256 };
+const ODD_HEADS: AttentionShape = AttentionShape { heads: 2, kv_heads: 1, dim: 7 };
 
 /// Two sequences with a shared prefix of 20 positions at cache index 3, and one of its own.
 const SEQUENCES: [Sequence; 3] = [
@@ -151,11 +159,11 @@ fn rope_cache(gpu: &Gpu, interleaved: bool) -> Result<Case> {
     Ok(Case::new([ops::rope_cache(gpu, args)?], rows.len(), [turned, cache]))
 }
 
-fn attention(gpu: &Gpu, with_lse: bool, max_rows: usize) -> Result<Case> {
-    let AttentionShape { heads, kv_heads, dim } = SHAPE;
+fn attention(gpu: &Gpu, shape: AttentionShape, with_lse: bool, max_rows: usize) -> Result<Case> {
+    let AttentionShape { heads, kv_heads, dim } = shape;
     let (rows, mut rng) = (rows(), Rng::new(6));
     let (qkv, cache) = (rng.normal(rows.len() * (heads + 2 * kv_heads) * dim), rng.normal(CACHE * 2 * kv_heads * dim));
-    let (want, want_lse) = twins::attention(SHAPE, &qkv, &cache, &rows, &SEQUENCES);
+    let (want, want_lse) = twins::attention(shape, &qkv, &cache, &rows, &SEQUENCES);
     let (out, lse) = (Output::fresh(gpu, want, 1e-5)?, Output::fresh(gpu, want_lse, 1e-5)?);
     let args = ops::Attention {
         qkv: &gpu.storage_from("qkv", &qkv)?,

@@ -43,7 +43,10 @@ fn every_shader_has_a_check() {
     for shader in SHADERS {
         let file = shader.name.split('+').next().unwrap();
         // A second shader of one operation has a suffix to the launcher's name.
-        let launcher = ["_tile", "_subgroup"].iter().find_map(|suffix| file.strip_suffix(suffix)).unwrap_or(file);
+        let launcher = ["_tile", "_subgroup", "_decode", "_blocks"]
+            .iter()
+            .find_map(|suffix| file.strip_suffix(suffix))
+            .unwrap_or(file);
         assert!(names.iter().any(|name| name.split(' ').next() == Some(launcher)), "{} is not checked", shader.name);
     }
 }

@@ -1,7 +1,7 @@
 //! Checks of the kernels that train adapters.
 
 use super::case::{Build, Case, Output};
-use super::forward::{FFN, columns, count, rope_table};
+use super::forward::{FFN, LONG_HEADS, columns, count, rope_table};
 use crate::ops::{self, OptimizerStep};
 use crate::seeded::{PackedBatch, Rng, random_weight};
 use crate::twins::{self, AttentionShape, softmax};
@@ -28,7 +28,8 @@ pub(super) const CHECKS: &[(&str, Build)] = &[
     ("rms_norm_backward (by fours)", |gpu| rms_norm_backward(gpu, 92)),
     ("swiglu_backward", |gpu| swiglu_backward(gpu, FFN)),
     ("swiglu_backward (by fours)", |gpu| swiglu_backward(gpu, FFN + 1)),
-    ("attention_backward", attention_backward),
+    ("attention_backward", |gpu| attention_backward(gpu, SHAPE, &PackedBatch::new(5, &[3, 1, 11]))),
+    ("attention_backward (long heads)", |gpu| attention_backward(gpu, LONG_HEADS, &PackedBatch::new(35, &[3, 11]))),
     ("rope_backward (interleaved)", |gpu| rope_backward(gpu, true)),
     ("rope_backward (halves)", |gpu| rope_backward(gpu, false)),
     ("lora_backward_u", |gpu| lora_backward_u(gpu, OUTPUTS)),
@@ -164,14 +165,14 @@ fn swiglu_backward(gpu: &Gpu, ffn: usize) -> Result<Case> {
     Ok(Case::new([ops::swiglu_backward(gpu, args)?], 3, [out]))
 }
 
-fn attention_backward(gpu: &Gpu) -> Result<Case> {
-    let shape = AttentionShape { heads: 4, kv_heads: 2, dim: 36 };
+const SHAPE: AttentionShape = AttentionShape { heads: 4, kv_heads: 2, dim: 36 };
+
+fn attention_backward(gpu: &Gpu, shape: AttentionShape, batch: &PackedBatch) -> Result<Case> {
     let AttentionShape { heads, kv_heads, dim } = shape;
-    let batch = PackedBatch::new(5, &[3, 1, 11]);
     let (rows, stride) = (batch.rows.len(), (heads + 2 * kv_heads) * dim);
     let mut rng = Rng::new(28);
     let (qkv, upstream) = (rng.normal(rows * stride), rng.normal(rows * heads * dim));
-    let (o, lse, want) = twins::attention_backward(shape, &batch, &qkv, &upstream);
+    let (o, lse, want) = twins::attention_backward(shape, batch, &qkv, &upstream);
     let single = |values: &[f64]| values.iter().map(|&v| v as f32).collect::<Vec<_>>();
     let kv: Vec<f32> = qkv.chunks(stride).flat_map(|row| &row[heads * dim..]).copied().collect();
     let dqkv = Output::fresh(gpu, want, 1e-5)?;
@@ -196,7 +197,7 @@ fn attention_backward(gpu: &Gpu) -> Result<Case> {
 }
 
 fn rope_backward(gpu: &Gpu, interleaved: bool) -> Result<Case> {
-    let shape = AttentionShape { heads: 4, kv_heads: 2, dim: 36 };
+    let shape = SHAPE;
     let AttentionShape { heads, kv_heads, dim } = shape;
     let rows = [4u32, 0, 6].map(|position| Row { position, ..Row::default() });
     let mut rng = Rng::new(29);

@@ -1,0 +1,311 @@
+// The attention of attention.wgsl, same shapes, for GPUs and the rows of decoding steps: a workgroup takes one row and the
+// heads that share keys, up to four (two above HEAD_DIM 128), so that keys and values are read once for all of them.
+// It walks over the keys in blocks of KEYS, with the online softmax:
+//   1. PARTS invocations score one key, 16 elements each; neighbours read neighbouring vec4 of one key. Every
+//      invocation starts 8 reads of keys and 8 of values (32 KiB of each in a workgroup) a block ahead.
+//   2. one invocation a key adds the parts; then it weighs its key by the largest score of the key's group
+//   3. GROUPS groups of invocations, each with its own maximum, sum and output, add every GROUPS-th value; an
+//      invocation has four elements of each head.
+// At the end the groups are added in their order. A row's result depends on nothing but the row.
+//
+// Why one launch, and keys not split among workgroups: a row of SmolLM2 (3 key heads of 64) takes 3 workgroups, which
+// read 512 bytes a key. With 64 KiB on their way they can draw what one core draws from the cache, 64 bytes a clock: at
+// 1.5 GHz some 6 µs for 1024 keys, 22 µs for 4096. Splitting needs a second launch to combine the splits, 5 to 10 µs in
+// each layer, at every length; it would win from about 2000 keys on, and only where a single row is decoded.
+// Workgroup memory per block and invocation: about 30 vec4 (12 of them queries), for 192 multiply-adds with 3 heads.
+//
+// Entry point: attention_decode. HEAD_DIM a multiple of 4, at most 256.
+
+override HEADS: u32;
+override KV_HEADS: u32;
+override HEAD_DIM: u32;
+// Heads taken together.
+override SHARED: u32 = 1u;
+// Invocations that score one key.
+override PARTS: u32 = (HEAD_DIM + 15u) / 16u;
+// Groups that sum values, of 4 PARTS invocations.
+override GROUPS: u32 = min(64u / PARTS, 16u);
+
+@group(0) @binding(0) var<storage, read> qkv: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> cache: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> rows: array<Row>;
+@group(0) @binding(3) var<storage, read> sequences: array<Sequence>;
+@group(0) @binding(4) var<storage, read_write> out: array<vec4<f32>>;
+
+const LANES = 256u;
+const LEAST = -3e38;
+
+// [SHARED][4 PARTS], scaled; zero past the end of a head.
+var<workgroup> queries: array<vec4<f32>, 128>;
+// [PARTS][KEYS] scores of up to four heads, lines `pitch()` apart; at the end outputs, [GROUPS][4 PARTS].
+var<workgroup> partial: array<vec4<f32>, 528>;
+// [KEYS] of up to four heads; at the end sums, [GROUPS].
+var<workgroup> scores: array<vec4<f32>, 128>;
+var<workgroup> chances: array<vec4<f32>, 128>;
+// [GROUPS]: the factors on what a group has summed; at the end its largest score.
+var<workgroup> fades: array<vec4<f32>, 16>;
+
+// Keys of a block, and those that all invocations together score at a time.
+fn block_keys() -> u32 {
+    return 8u * GROUPS;
+}
+
+fn half_block() -> u32 {
+    return 4u * GROUPS;
+}
+
+// The parts of a key lie in different banks of workgroup memory.
+fn pitch() -> u32 {
+    return block_keys() + max(1u, 8u / PARTS);
+}
+
+// Offset in the cache of the key at a position, in vec4.
+fn place(sequence: Sequence, position: u32) -> u32 {
+    return kv_index(sequence, position) * (2u * KV_HEADS * HEAD_DIM / 4u);
+}
+
+// What an invocation has read of a block.
+struct Reads {
+    r0: vec4<f32>,
+    r1: vec4<f32>,
+    r2: vec4<f32>,
+    r3: vec4<f32>,
+    r4: vec4<f32>,
+    r5: vec4<f32>,
+    r6: vec4<f32>,
+    r7: vec4<f32>,
+}
+
+// The four vec4 at offsets `at` of the key at a position and of that half a block later. Past the last key the last one
+// again, here and for values.
+fn read_keys(sequence: Sequence, position: u32, keys: u32, at: vec4<u32>) -> Reads {
+    let a = vec4(place(sequence, min(position, keys - 1u))) + at;
+    let b = vec4(place(sequence, min(position + half_block(), keys - 1u))) + at;
+    return Reads(cache[a.x], cache[a.y], cache[a.z], cache[a.w], cache[b.x], cache[b.y], cache[b.z], cache[b.w]);
+}
+
+fn value(sequence: Sequence, position: u32, keys: u32, at: u32) -> vec4<f32> {
+    return cache[place(sequence, min(position, keys - 1u)) + at];
+}
+
+// The vec4 at offset `at` of eight values, GROUPS positions from one to the next.
+fn read_values(sequence: Sequence, position: u32, keys: u32, at: u32) -> Reads {
+    return Reads(
+        value(sequence, position, keys, at),
+        value(sequence, position + GROUPS, keys, at),
+        value(sequence, position + 2u * GROUPS, keys, at),
+        value(sequence, position + 3u * GROUPS, keys, at),
+        value(sequence, position + 4u * GROUPS, keys, at),
+        value(sequence, position + 5u * GROUPS, keys, at),
+        value(sequence, position + 6u * GROUPS, keys, at),
+        value(sequence, position + 7u * GROUPS, keys, at),
+    );
+}
+
+// Scores of two keys.
+struct Two {
+    a: vec4<f32>,
+    b: vec4<f32>,
+}
+
+// Adds the products of four elements of two keys with those of the queries at offset `at`.
+fn score(sum: Two, a: vec4<f32>, b: vec4<f32>, at: u32) -> Two {
+    var s = sum;
+    let q0 = queries[at];
+    s.a.x += dot(q0, a);
+    s.b.x += dot(q0, b);
+    if SHARED > 1u {
+        let q1 = queries[4u * PARTS + at];
+        s.a.y += dot(q1, a);
+        s.b.y += dot(q1, b);
+    }
+    if SHARED > 2u {
+        let q2 = queries[8u * PARTS + at];
+        s.a.z += dot(q2, a);
+        s.b.z += dot(q2, b);
+    }
+    if SHARED > 3u {
+        let q3 = queries[12u * PARTS + at];
+        s.a.w += dot(q3, a);
+        s.b.w += dot(q3, b);
+    }
+    return s;
+}
+
+// Four elements of four heads.
+struct Heads {
+    h0: vec4<f32>,
+    h1: vec4<f32>,
+    h2: vec4<f32>,
+    h3: vec4<f32>,
+}
+
+fn faded(sum: Heads, fade: vec4<f32>) -> Heads {
+    return Heads(sum.h0 * fade.x, sum.h1 * fade.y, sum.h2 * fade.z, sum.h3 * fade.w);
+}
+
+fn weigh(sum: Heads, p: vec4<f32>, v: vec4<f32>) -> Heads {
+    var s = sum;
+    s.h0 += p.x * v;
+    if SHARED > 1u {
+        s.h1 += p.y * v;
+    }
+    if SHARED > 2u {
+        s.h2 += p.z * v;
+    }
+    if SHARED > 3u {
+        s.h3 += p.w * v;
+    }
+    return s;
+}
+
+// Adds one head's outputs of all groups; invocations below HEAD_DIM / 4 have the sum.
+fn sum_groups(own: vec4<f32>, lane: u32) -> vec4<f32> {
+    workgroupBarrier();
+    partial[lane] = own;
+    workgroupBarrier();
+    var sum = vec4(0.0);
+    if lane < HEAD_DIM / 4u {
+        for (var g = 0u; g < GROUPS; g++) {
+            sum += partial[g * 4u * PARTS + lane];
+        }
+    }
+    return sum;
+}
+
+@compute @workgroup_size(LANES)
+fn attention_decode(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let depth = HEAD_DIM / 4u;
+    let sharing = HEADS / KV_HEADS;
+    let shares = (sharing + SHARED - 1u) / SHARED;
+    let kv_head = group.x / shares;
+    let first_head = kv_head * sharing + group.x % shares * SHARED;
+    // The last share of a key head may have fewer heads; the last one then stands in for those missing.
+    let heads = min(SHARED, (kv_head + 1u) * sharing - first_head);
+    let row = rows[group.y];
+    let sequence = sequences[row.sequence];
+    let keys = row.position + 1u;
+    for (var i = lane; i < SHARED * 4u * PARTS; i += LANES) {
+        let head = first_head + min(i / (4u * PARTS), heads - 1u);
+        let d = i % (4u * PARTS);
+        let q = qkv[(group.y * (HEADS + 2u * KV_HEADS) + head) * depth + min(d, depth - 1u)];
+        queries[i] = select(vec4(0.0), q * inverseSqrt(f32(HEAD_DIM)), d < depth);
+    }
+    workgroupBarrier();
+
+    // As a scorer: the key in the first half of a block, and the offsets of the part.
+    let scorer = lane / PARTS;
+    let part = lane % PARTS;
+    let offsets = vec4(part) + vec4(0u, 1u, 2u, 3u) * PARTS;
+    let k_at = vec4(kv_head * depth) + min(offsets, vec4(depth - 1u));
+    // As a weigher of one key: the largest score of the key's group so far.
+    var largest = vec4(LEAST);
+    // As a summer of values.
+    let member = min(lane / (4u * PARTS), GROUPS - 1u);
+    let v_at = (KV_HEADS + kv_head) * depth + min(lane % (4u * PARTS), depth - 1u);
+    var total = vec4(0.0);
+    var sum = Heads();
+
+    var k = read_keys(sequence, scorer, keys, k_at);
+    var v = read_values(sequence, member, keys, v_at);
+    for (var start = 0u; start < keys; start += block_keys()) {
+        let next = start + block_keys();
+        var s = score(Two(), k.r0, k.r4, offsets.x);
+        s = score(s, k.r1, k.r5, offsets.y);
+        s = score(s, k.r2, k.r6, offsets.z);
+        s = score(s, k.r3, k.r7, offsets.w);
+        if next < keys {
+            k = read_keys(sequence, next + scorer, keys, k_at);
+        }
+        if scorer < half_block() {
+            partial[part * pitch() + scorer] = s.a;
+            partial[part * pitch() + scorer + half_block()] = s.b;
+        }
+        workgroupBarrier();
+        let seen = lane < block_keys() && start + lane < keys;
+        var whole = vec4(LEAST);
+        if lane < block_keys() {
+            if seen {
+                whole = vec4(0.0);
+                for (var p = 0u; p < PARTS; p++) {
+                    whole += partial[p * pitch() + lane];
+                }
+            }
+            scores[lane] = whole;
+        }
+        workgroupBarrier();
+        if lane < block_keys() {
+            let before = largest;
+            for (var i = lane % GROUPS; i < block_keys(); i += GROUPS) {
+                largest = max(largest, scores[i]);
+            }
+            chances[lane] = select(vec4(0.0), exp(whole - largest), seen);
+            if lane < GROUPS {
+                fades[lane] = exp(before - largest);
+            }
+        }
+        workgroupBarrier();
+        let fade = fades[member];
+        let p0 = chances[member];
+        let p1 = chances[member + GROUPS];
+        let p2 = chances[member + 2u * GROUPS];
+        let p3 = chances[member + 3u * GROUPS];
+        let p4 = chances[member + 4u * GROUPS];
+        let p5 = chances[member + 5u * GROUPS];
+        let p6 = chances[member + 6u * GROUPS];
+        let p7 = chances[member + 7u * GROUPS];
+        total = total * fade + (((p0 + p1) + (p2 + p3)) + ((p4 + p5) + (p6 + p7)));
+        sum = weigh(weigh(faded(sum, fade), p0, v.r0), p1, v.r1);
+        sum = weigh(weigh(sum, p2, v.r2), p3, v.r3);
+        sum = weigh(weigh(sum, p4, v.r4), p5, v.r5);
+        sum = weigh(weigh(sum, p6, v.r6), p7, v.r7);
+        if next < keys {
+            v = read_values(sequence, next + member, keys, v_at);
+        }
+    }
+
+    // A group without a key has the least of all numbers as its largest score, and counts for nothing.
+    workgroupBarrier();
+    if lane < GROUPS {
+        fades[lane] = largest;
+    }
+    workgroupBarrier();
+    var top = fades[0];
+    for (var g = 1u; g < GROUPS; g++) {
+        top = max(top, fades[g]);
+    }
+    let fade = exp(fades[member] - top);
+    if lane % (4u * PARTS) == 0u && lane / (4u * PARTS) < GROUPS {
+        scores[member] = total * fade;
+    }
+    workgroupBarrier();
+    var totals = vec4(0.0);
+    for (var g = 0u; g < GROUPS; g++) {
+        totals += scores[g];
+    }
+    sum = faded(sum, fade);
+    let writes = lane < depth;
+    let o = (group.y * HEADS + first_head) * depth + lane;
+    let out0 = sum_groups(sum.h0, lane);
+    if writes {
+        out[o] = out0 / totals.x;
+    }
+    if SHARED > 1u {
+        let out1 = sum_groups(sum.h1, lane);
+        if writes && heads > 1u {
+            out[o + depth] = out1 / totals.y;
+        }
+    }
+    if SHARED > 2u {
+        let out2 = sum_groups(sum.h2, lane);
+        if writes && heads > 2u {
+            out[o + 2u * depth] = out2 / totals.z;
+        }
+    }
+    if SHARED > 3u {
+        let out3 = sum_groups(sum.h3, lane);
+        if writes && heads > 3u {
+            out[o + 3u * depth] = out3 / totals.w;
+        }
+    }
+}
