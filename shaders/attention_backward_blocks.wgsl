@@ -1,24 +1,32 @@
 // dq and dk, dv of attention_backward.wgsl, same maths, shapes and bindings, for GPUs: 32 lines a workgroup, in blocks of
 // 32 x 32 scores, of which none leaves the workgroup. include/score_block.wgsl counts reads. Every sum runs in the order of
-// its keys, or of its pairs of a row and a head, and what a line does not see adds zeroes, so that a sequence has the same
-// bits wherever it stands in the batch.
+// its keys, or of its pairs of a row and a head, and what a line does not see adds zeroes, so that a sequence has the
+// same bits wherever it stands in the batch.
 // Entry points:
-//   queries_by_block  32 pairs of a row and a head that share keys; walks over the runs of keys as attention_blocks.wgsl does
+//   queries_by_block  32 pairs of a row and a head that share keys; walks over runs of keys as attention_blocks.wgsl does
 //   keys_by_block     32 keys of one key head, which walk over all pairs of a row and one of their GROUP heads. A workgroup
 //                     sums dv (x even) or dk (x odd), so that sums of both do not have to share registers, and more
 //                     workgroups share the longest walk, that of a shared prefix; the price is a fifth product in place
 //                     of four
 // Needs include/rows, include/attention_gradient, include/pair_tile and include/score_block.
 
-// Reads one slice of two own lines and two others; past the end of a line its end again, which nobody uses.
+// Reads one slice of two lines of pairs and two of keys or values; past the end of a line zeroes for the pairs.
 fn read_queries_and_keys(at: vec4<u32>, slice: u32, lane: u32) -> Square {
     let d = min(slice + lane % SLICE, HEAD_DIM / 4u - 1u);
-    return Square(qkv[at.x + d], qkv[at.y + d], kv[at.z + d], kv[at.w + d]);
+    let inside = slice + lane % SLICE < HEAD_DIM / 4u;
+    return Square(
+        select(vec4(0.0), qkv[at.x + d], inside), select(vec4(0.0), qkv[at.y + d], inside),
+        kv[at.z + d], kv[at.w + d],
+    );
 }
 
 fn read_upstream_and_values(at: vec4<u32>, slice: u32, lane: u32) -> Square {
     let d = min(slice + lane % SLICE, HEAD_DIM / 4u - 1u);
-    return Square(upstream[at.x + d], upstream[at.y + d], kv[at.z + d], kv[at.w + d]);
+    let inside = slice + lane % SLICE < HEAD_DIM / 4u;
+    return Square(
+        select(vec4(0.0), upstream[at.x + d], inside), select(vec4(0.0), upstream[at.y + d], inside),
+        kv[at.z + d], kv[at.w + d],
+    );
 }
 
 // Own lines and others the other way round.

@@ -2,10 +2,10 @@
 // A workgroup takes 32 pairs of a row and a head: neighbouring rows of up to four heads that share keys. It walks over the
 // keys in blocks of 32, staged in workgroup memory and read once for all its pairs, with the online softmax; no score
 // leaves the workgroup. include/score_block.wgsl counts reads.
-// Rows of a tile may belong to different sequences. The keys of a row are two runs of cache indices (include/pair_tile.wgsl);
-// the workgroup walks once over the runs that neighbouring rows have in common, first over those of prefixes, then over the
-// rows' own, and to pairs that do not see a key the key weighs 0. Blocks begin where a run does, and a key of weight 0
-// changes no bit, so that a row has the same bits whatever rows stand beside it.
+// Rows of a tile may belong to different sequences. The keys of a row are two runs of cache indices
+// (include/pair_tile.wgsl); the workgroup walks once over the runs that neighbouring rows have in common, first over those
+// of prefixes, then over the rows' own, and to pairs that do not see a key the key weighs 0. Blocks begin where a run does,
+// and a key of weight 0 changes no bit, so that a row has the same bits whatever rows stand beside it.
 // Workgroup memory: 15616 bytes. Entry points: attention_blocks; attention_blocks_lse writes lse, too. HEAD_DIM a multiple
 // of 4, at most 256. Needs include/rows, include/pair_tile and include/score_block.
 
@@ -39,10 +39,10 @@ fn cache_at(index: u32, head: u32) -> u32 {
     return (index * 2u * KV_HEADS + head) * (HEAD_DIM / 4u);
 }
 
-// Reads one slice of the queries and keys at these offsets; past the end of a head its end again, which nobody uses.
+// Reads one slice of the queries and keys at these offsets; past the end of a head zeroes for the queries.
 fn read_slice(at: vec4<u32>, slice: u32, lane: u32) -> Square {
     let d = min(slice + lane % SLICE, HEAD_DIM / 4u - 1u);
-    let scale = inverseSqrt(f32(HEAD_DIM));
+    let scale = select(0.0, inverseSqrt(f32(HEAD_DIM)), slice + lane % SLICE < HEAD_DIM / 4u);
     return Square(qkv[at.x + d] * scale, qkv[at.y + d] * scale, cache[at.z + d], cache[at.w + d]);
 }
 
@@ -118,8 +118,9 @@ fn attend(tile: Tile, pairs: Pairs, lane: u32) -> vec4<f32> {
                 exchange[at.own * EXCHANGE_PITCH + at.other] = max(s.a, s.b);
                 workgroupBarrier();
                 let before = largest;
-                for (var i = 0u; i < 16u; i++) {
-                    largest = max(largest, exchange[at.own * EXCHANGE_PITCH + i]);
+                for (var i = at.own * EXCHANGE_PITCH; i < at.own * EXCHANGE_PITCH + 16u; i += 4u) {
+                    let four = max(max(exchange[i], exchange[i + 1u]), max(exchange[i + 2u], exchange[i + 3u]));
+                    largest = max(largest, four);
                 }
                 let a = select(vec4(0.0), exp(s.a - largest), seen_a);
                 let b = select(vec4(0.0), exp(s.b - largest), seen_b);

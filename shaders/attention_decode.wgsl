@@ -9,10 +9,12 @@
 // At the end the groups are added in their order. A row's result depends on nothing but the row.
 //
 // Why one launch, and keys not split among workgroups: a row of SmolLM2 (3 key heads of 64) takes 3 workgroups, which
-// read 512 bytes a key. With 64 KiB on their way they can draw what one core draws from the cache, 64 bytes a clock: at
-// 1.5 GHz some 6 µs for 1024 keys, 22 µs for 4096. Splitting needs a second launch to combine the splits, 5 to 10 µs in
-// each layer, at every length; it would win from about 2000 keys on, and only where a single row is decoded.
-// Workgroup memory per block and invocation: about 30 vec4 (12 of them queries), for 192 multiply-adds with 3 heads.
+// read 512 bytes a key each. With up to 64 KiB on its way a workgroup draws close to what one core can, 64 bytes a clock on
+// many GPUs; counted at 1.5 GHz, 6 µs for 1024 keys and 22 µs for 4096. Splitting needs a second launch to combine the
+// splits, 5 to 10 µs in each layer and at every length; by that count it would win from about 2000 keys on, and only where
+// one or two rows are decoded: a batch fills the GPU by itself.
+// Reads and writes of workgroup memory per block and invocation: about 30 vec4 (12 of them queries), for 192 multiply-adds
+// with 3 heads. Workgroup memory: 14848 bytes.
 //
 // Entry point: attention_decode. HEAD_DIM a multiple of 4, at most 256.
 
@@ -236,8 +238,9 @@ fn attention_decode(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
         workgroupBarrier();
         if lane < block_keys() {
             let before = largest;
-            for (var i = lane % GROUPS; i < block_keys(); i += GROUPS) {
-                largest = max(largest, scores[i]);
+            for (var i = lane % GROUPS; i < block_keys(); i += 4u * GROUPS) {
+                let two = max(scores[i], scores[i + GROUPS]);
+                largest = max(largest, max(two, max(scores[i + 2u * GROUPS], scores[i + 3u * GROUPS])));
             }
             chances[lane] = select(vec4(0.0), exp(whole - largest), seen);
             if lane < GROUPS {

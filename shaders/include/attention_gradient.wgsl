@@ -1,12 +1,13 @@
-// What the kernels of attention_backward*.wgsl share: sizes, bindings, offsets, which
-// rows see which keys, and the way from a score to its gradient. Shapes: those of attention_backward.wgsl; lse and o,
-// which only the preparation reads, are bound there. Needs include/rows.
+// What the kernels of attention_backward*.wgsl share: sizes, bindings, offsets, which rows see which keys, and the way from
+// a score to its gradient. Shapes: those of attention_backward.wgsl; lse and o, which only the preparation reads, are bound
+// there. Needs include/rows.
 
 override KV_HEADS: u32;
 override GROUP: u32;
 override HEAD_DIM: u32;
 override SCALE: f32;
-// Query heads of one key head that are taken together: a divisor of GROUP, at most 4 (3 for queries_by_lane).
+// Query heads of one key head that are taken together: at most 4 (3 for queries_by_lane), and a divisor of GROUP but for
+// queries_by_block.
 override SHARED: u32 = 1u;
 
 @group(0) @binding(0) var<storage, read> qkv: array<vec4<f32>>;

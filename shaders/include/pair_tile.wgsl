@@ -1,5 +1,5 @@
-// Tiles of 32 pairs of a row and a head, and the keys they see, for attention on GPUs: ROWS neighbouring rows by SHARED heads
-// that share keys. Needs SHARED (at most 4), rows, sequences and count bound, and include/rows.
+// Tiles of 32 pairs of a row and a head, and the keys they see, for attention on GPUs: ROWS neighbouring rows by SHARED
+// heads that share keys. Needs SHARED (at most 4), rows, sequences and count bound, and include/rows.
 
 override ROWS: u32 = 32u / SHARED;
 

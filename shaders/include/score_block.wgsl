@@ -3,7 +3,8 @@
 // against two others (6 vec4 read for every 32 multiply-adds), and then sums four elements of the others, weighted
 // (2 vec4 for every 16).
 // Lines lie an odd number of vec4 apart, so that invocations beside each other read from different banks. What is staged
-// next is read into registers before the products with what is staged now.
+// next is read into registers before the products with what is staged now. Loops go four steps at a time: wgpu counts
+// every trip around a loop.
 // Workgroup memory: 13440 bytes.
 
 const LANES = 128u;
@@ -72,18 +73,23 @@ struct Scores {
     b: vec4<f32>,
 }
 
-// Adds the products over the first `width` elements of the staged slices.
+fn add_product(sum: Scores, own: u32, a: u32, b: u32) -> Scores {
+    let lines = mat4x4(staged[own], staged[own + PITCH], staged[own + 2u * PITCH], staged[own + 3u * PITCH]);
+    return Scores(sum.a + staged[a] * lines, sum.b + staged[b] * lines);
+}
+
+// Adds the products over the first `width` elements of the staged slices, in whole fours: past `width` the
+// own lines or the others are zero.
 fn add_products(sum: Scores, at: Place, width: u32) -> Scores {
     var s = sum;
     let own = 4u * at.own * PITCH;
     let a = OTHERS + at.other * PITCH;
     let b = a + 16u * PITCH;
-    for (var e = 0u; e < width; e++) {
-        let lines = mat4x4(
-            staged[own + e], staged[own + PITCH + e], staged[own + 2u * PITCH + e], staged[own + 3u * PITCH + e],
-        );
-        s.a += staged[a + e] * lines;
-        s.b += staged[b + e] * lines;
+    for (var e = 0u; e < width; e += 4u) {
+        s = add_product(s, own + e, a + e, b + e);
+        s = add_product(s, own + e + 1u, a + e + 1u, b + e + 1u);
+        s = add_product(s, own + e + 2u, a + e + 2u, b + e + 2u);
+        s = add_product(s, own + e + 3u, a + e + 3u, b + e + 3u);
     }
     return s;
 }
@@ -98,16 +104,21 @@ fn scaled(sum: Square, by: vec4<f32>) -> Square {
     return Square(sum.r0 * by.x, sum.r1 * by.y, sum.r2 * by.z, sum.r3 * by.w);
 }
 
-// Adds the staged wide slice of the first `lines` others, weighted, line by line.
+fn add_line(sum: Square, w: vec4<f32>, x: vec4<f32>) -> Square {
+    return Square(sum.r0 + w.x * x, sum.r1 + w.y * x, sum.r2 + w.z * x, sum.r3 + w.w * x);
+}
+
+// Adds the staged wide slice of the first `lines` others, weighted, line by line, in whole fours: past `lines` weights are
+// zero.
 fn add_weighted(sum: Square, at: Place, lines: u32) -> Square {
     var s = sum;
-    for (var i = 0u; i < lines; i++) {
-        let w = weights[at.own * WEIGHTS_PITCH + i];
-        let x = staged[i * WIDE_SLICE + at.other];
-        s.r0 += w.x * x;
-        s.r1 += w.y * x;
-        s.r2 += w.z * x;
-        s.r3 += w.w * x;
+    for (var i = 0u; i < lines; i += 4u) {
+        let w = at.own * WEIGHTS_PITCH + i;
+        let x = i * WIDE_SLICE + at.other;
+        s = add_line(s, weights[w], staged[x]);
+        s = add_line(s, weights[w + 1u], staged[x + WIDE_SLICE]);
+        s = add_line(s, weights[w + 2u], staged[x + 2u * WIDE_SLICE]);
+        s = add_line(s, weights[w + 3u], staged[x + 3u * WIDE_SLICE]);
     }
     return s;
 }
