@@ -5,7 +5,7 @@ use tmem_gpu::ops::{self, AdaptedOutputs, AdapterTerm, Finish, InputNorm, Projec
 use tmem_gpu::{Buffer, Dispatch, Gpu, GpuError, Weight, WeightFormat};
 
 use super::ModelConfig;
-use super::forward::{Shared, record_attention};
+use super::forward::{Shared, norm, record_attention};
 use super::weights::Part;
 use crate::fast::{Group, RowsOf};
 
@@ -17,6 +17,8 @@ pub(super) struct DecodeScratch {
     /// Gate and up, where they have no matrix in common.
     gate_up: Option<Buffer>,
     low_rank: Option<Buffer>,
+    /// The normed stream, where a norm has a launch of its own.
+    normed: Option<Buffer>,
 }
 
 impl DecodeScratch {
@@ -29,6 +31,9 @@ impl DecodeScratch {
             hidden: gpu.storage("ffn hidden", max_rows * config.ffn)?,
             gate_up: in_parts.then(|| gpu.storage("gate and up", max_rows * 2 * config.ffn)).transpose()?,
             low_rank: adapter.map(|adapter| gpu.storage("A x", max_rows * 3 * adapter.sites.rank)).transpose()?,
+            normed: (!ops::projection_gains_by_norm(gpu))
+                .then(|| gpu.storage("normed", max_rows * config.hidden))
+                .transpose()?,
         })
     }
 }
@@ -56,16 +61,16 @@ impl Fused<'_> {
         &self,
         shared: &Shared<'_>,
         batch: &RowsOf<'_>,
-        low_rank: Option<&Buffer>,
+        scratch: &DecodeScratch,
     ) -> Result<Vec<Dispatch>, GpuError> {
         let Shared { gpu, config, .. } = *shared;
-        let &Self { layer, group, parts, x, y, finish, .. } = self;
+        let &Self { layer, group, parts, y, finish, .. } = self;
         let &RowsOf { rows, sequences, count, max_rows } = batch;
-        let norm = self.norm.map(|gain| InputNorm { gain, epsilon: config.norm_epsilon });
-        let mut plan = Vec::with_capacity(parts.len() + 1);
+        let mut plan = Vec::with_capacity(parts.len() + 2);
+        let (x, norm) = normed_input(shared, count, scratch, (self.x, self.norm), &mut plan)?;
         let mut outputs = Vec::new();
         let mut term = None;
-        if let (Some(adapter), Some(u)) = (shared.adapter, low_rank) {
+        if let (Some(adapter), Some(u)) = (shared.adapter, &scratch.low_rank) {
             let sites = adapter.sites.group(layer, group);
             let rank = adapter.sites.rank;
             if let Some(first) = sites.first() {
@@ -128,6 +133,23 @@ impl Fused<'_> {
     }
 }
 
+/// What a projection reads of `x`, and the norm that it is to do itself; records the norm where it has a launch of its own.
+fn normed_input<'a>(
+    shared: &Shared<'_>,
+    count: &Buffer,
+    scratch: &'a DecodeScratch,
+    (x, gain): (&'a Buffer, Option<&'a Buffer>),
+    plan: &mut Vec<Dispatch>,
+) -> Result<(&'a Buffer, Option<InputNorm<'a>>), GpuError> {
+    match (gain, &scratch.normed) {
+        (Some(gain), Some(normed)) => {
+            plan.push(norm(shared, x, gain, normed, count)?);
+            Ok((normed, None))
+        }
+        _ => Ok((x, gain.map(|gain| InputNorm { gain, epsilon: shared.config.norm_epsilon }))),
+    }
+}
+
 /// Records a layer; the residual stream goes in and comes out.
 pub(super) fn record(
     shared: &Shared<'_>,
@@ -138,10 +160,9 @@ pub(super) fn record(
     layer: usize,
 ) -> Result<Vec<Dispatch>, GpuError> {
     let weights = &shared.weights.layers[layer];
-    let low_rank = scratch.low_rank.as_ref();
     let (accumulate, overwrite) = (Finish::Accumulate, Finish::Overwrite);
     let group = |group, parts, x, norm, y, finish| {
-        Fused { layer, group, parts, x, norm, y, finish }.record(shared, batch, low_rank)
+        Fused { layer, group, parts, x, norm, y, finish }.record(shared, batch, scratch)
     };
     let mut plan = group(Group::Qkv, &weights.qkv, stream, Some(&weights.attention_norm), &scratch.qkv, overwrite)?;
     plan.extend(record_attention(shared, batch, &scratch.qkv, cache, &scratch.attended)?);
@@ -162,17 +183,19 @@ pub(super) fn record(
 pub(super) fn record_head(
     shared: &Shared<'_>,
     batch: &RowsOf<'_>,
+    scratch: &DecodeScratch,
     stream: &Buffer,
     logits: &Buffer,
 ) -> Result<Vec<Dispatch>, GpuError> {
     let Shared { gpu, config, weights, .. } = *shared;
     let &RowsOf { rows, count, max_rows, .. } = batch;
-    let norm = Some(InputNorm { gain: &weights.final_norm, epsilon: config.norm_epsilon });
-    let product = |Part { weight, offset }: &Part| {
-        ops::projection(
+    let mut plan = Vec::with_capacity(2);
+    let (x, norm) = normed_input(shared, count, scratch, (stream, Some(&weights.final_norm)), &mut plan)?;
+    for Part { weight, offset } in weights.head() {
+        plan.push(ops::projection(
             gpu,
             Projection {
-                x: stream,
+                x,
                 norm,
                 weight,
                 weight_start: 0,
@@ -185,7 +208,7 @@ pub(super) fn record_head(
                 y_offset: *offset,
                 finish: Finish::Overwrite,
             },
-        )
-    };
-    weights.head().iter().map(product).collect()
+        )?);
+    }
+    Ok(plan)
 }

@@ -120,7 +120,7 @@ impl ForwardPlan {
             let record = |(layer, cache)| decode_layer::record(shared, &batch, &scratch, &stream, cache, layer);
             (
                 caches.map(record).collect::<Result<_, _>>()?,
-                decode_layer::record_head(shared, &batch, &stream, &logits)?,
+                decode_layer::record_head(shared, &batch, &scratch, &stream, &logits)?,
             )
         } else {
             let scratch = Scratch::new(shared, max_rows)?;
@@ -208,7 +208,13 @@ impl Shape {
     }
 }
 
-fn norm(shared: &Shared<'_>, x: &Buffer, weight: &Buffer, y: &Buffer, count: &Buffer) -> Result<Dispatch, GpuError> {
+pub(super) fn norm(
+    shared: &Shared<'_>,
+    x: &Buffer,
+    weight: &Buffer,
+    y: &Buffer,
+    count: &Buffer,
+) -> Result<Dispatch, GpuError> {
     let Shared { gpu, config, .. } = *shared;
     ops::rms_norm(gpu, ops::RmsNorm { x, weight, y, count, dim: config.hidden, epsilon: config.norm_epsilon })
 }

@@ -49,7 +49,7 @@ pub use matmul_transposed::{MatmulTransposed, matmul_transposed};
 pub use optimizer::{AdamWSettings, OptimizerBuffers, OptimizerStep, adamw, sgd};
 pub use projection::{
     AdaptedOutputs, AdapterTerm, Finish, InputNorm, PROJECTION_ROWS, PROJECTION_SITES, Projection, projection,
-    projection_runs_on,
+    projection_gains_by_norm, projection_runs_on,
 };
 pub use rms_norm::{RmsNorm, rms_norm};
 pub use rms_norm_backward::{RmsNormBackward, rms_norm_backward};

@@ -113,6 +113,12 @@ pub fn projection_runs_on(gpu: &Gpu, k: usize) -> bool {
     gpu.kind() == AdapterKind::Cpu && k.is_multiple_of(BLOCK)
 }
 
+/// Whether a norm on the way in costs less than a launch of its own. Without subgroups an emulated adapter reads the gain
+/// anew for every few outputs, which costs more.
+pub fn projection_gains_by_norm(gpu: &Gpu) -> bool {
+    gpu.kind() == AdapterKind::Gpu || gpu.has_subgroups_of(SUBGROUP)
+}
+
 /// Entry point, and how it cuts the product.
 struct Form {
     shaders: &'static [Shader; 4],
