@@ -2,11 +2,10 @@
 // Shapes: x [rows, K] (include row_bases); W [N, K] (include weights_*); y [rows, Y_STRIDE] (include row_tile);
 // count.x = rows.
 // Adds to y where ACCUMULATE, else overwrites. Every sum runs in a fixed order.
-// Entry points:
+// One entry point:
 //   tile_per_invocation  ROWS rows by 8 outputs an invocation, in registers; for emulated adapters, where barriers and
-//                        workgroup memory are slow and loads of x cost as much as loads of W
-//   rows_per_workgroup   ROWS rows by 4 outputs a workgroup, 16 invocations to an output
-//   tile_per_workgroup   64 rows by 64 outputs a workgroup, tiles of 32 columns in workgroup memory
+//                        workgroup memory are slow and loads of x cost as much as loads of W, and on GPUs for what
+//                        matmul_workgroup.wgsl cannot take
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 
@@ -23,13 +22,6 @@ fn column(at: Bases, k: u32) -> Rows {
 
 fn four_columns(at: Bases, k: u32) -> array<Rows, 4> {
     return array(column(at, k), column(at, k + 1u), column(at, k + 2u), column(at, k + 3u));
-}
-
-fn columns(at: Bases, k: u32) -> array<Rows, 8> {
-    return array(
-        column(at, k), column(at, k + 1u), column(at, k + 2u), column(at, k + 3u),
-        column(at, k + 4u), column(at, k + 5u), column(at, k + 6u), column(at, k + 7u),
-    );
 }
 
 const LANES = 8u;
@@ -81,101 +73,4 @@ fn tile_per_invocation(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
     store_rows(row, first + 5u * LANES, s5);
     store_rows(row, first + 6u * LANES, s6);
     store_rows(row, first + 7u * LANES, s7);
-}
-
-const SHARE = 16u;
-var<workgroup> partial: array<array<f32, 64>, 8>;
-
-@compute @workgroup_size(64)
-fn rows_per_workgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let row_of_weight = min(group.x * 4u + lane / SHARE, N - 1u);
-    let at = bases_of(group.y * ROWS, K, 0u);
-    var sum = Rows();
-    for (var i = lane % SHARE; i < K / 32u * 4u; i += SHARE) {
-        sum = add8(sum, load8(row_of_weight, i, block_scale(row_of_weight, i / 4u)), columns(at, i * 8u));
-    }
-    for (var k = K / 32u * 32u + lane % SHARE; k < K; k += SHARE) {
-        sum = add(sum, weight_at(row_of_weight, k), column(at, k));
-    }
-    for (var r = 0u; r < 4u; r++) {
-        partial[r][lane] = sum.a[r];
-        partial[r + 4u][lane] = sum.b[r];
-    }
-    workgroupBarrier();
-    // Lane (output, row): the 16 partial sums of one result, in order.
-    if lane < 32u && lane % 8u < ROWS {
-        let output = lane / 8u;
-        var total = 0.0;
-        for (var i = 0u; i < SHARE; i++) {
-            total += partial[lane % 8u][output * SHARE + i];
-        }
-        store(group.y * ROWS + lane % 8u, group.x * 4u + output, total);
-    }
-}
-
-const TILE = 64u;
-const DEPTH = 32u;
-var<workgroup> x_tile: array<f32, TILE * DEPTH>;
-var<workgroup> w_tile: array<f32, TILE * DEPTH>;
-
-@compute @workgroup_size(256)
-fn tile_per_workgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let first_row = group.y * TILE;
-    let first_output = group.x * TILE;
-    // What this invocation loads: 8 consecutive columns of one row of each tile, stored column by column.
-    let load_row = lane / 4u;
-    let load_unit = lane % 4u;
-    let x_base = min(first_row + load_row, count.x - 1u) * K;
-    let w_row = min(first_output + load_row, N - 1u);
-    // What it computes: rows row, row + 16, ... by outputs output, output + 16, ...
-    let row = lane / 16u;
-    let output = lane % 16u;
-    var s0 = vec4(0.0);
-    var s1 = vec4(0.0);
-    var s2 = vec4(0.0);
-    var s3 = vec4(0.0);
-    for (var start = 0u; start < K; start += DEPTH) {
-        let k = start + load_unit * 8u;
-        var w = Eight();
-        if start + DEPTH <= K {
-            w = load8(w_row, k / 8u, block_scale(w_row, start / 32u));
-        } else {
-            for (var i = 0u; i < 4u; i++) {
-                if k + i < K {
-                    w.low[i] = weight_at(w_row, k + i);
-                }
-                if k + i + 4u < K {
-                    w.high[i] = weight_at(w_row, k + i + 4u);
-                }
-            }
-        }
-        for (var i = 0u; i < 8u; i++) {
-            var value = 0.0;
-            if k + i < K {
-                value = x[x_base + k + i];
-            }
-            x_tile[(load_unit * 8u + i) * TILE + load_row] = value;
-        }
-        for (var i = 0u; i < 4u; i++) {
-            w_tile[(load_unit * 8u + i) * TILE + load_row] = w.low[i];
-            w_tile[(load_unit * 8u + i + 4u) * TILE + load_row] = w.high[i];
-        }
-        workgroupBarrier();
-        for (var i = 0u; i < DEPTH; i++) {
-            let at = i * TILE + output;
-            let weights = vec4(w_tile[at], w_tile[at + 16u], w_tile[at + 32u], w_tile[at + 48u]);
-            s0 += x_tile[i * TILE + row] * weights;
-            s1 += x_tile[i * TILE + row + 16u] * weights;
-            s2 += x_tile[i * TILE + row + 32u] * weights;
-            s3 += x_tile[i * TILE + row + 48u] * weights;
-        }
-        workgroupBarrier();
-    }
-    for (var i = 0u; i < 4u; i++) {
-        let n = first_output + output + 16u * i;
-        store(first_row + row, n, s0[i]);
-        store(first_row + row + 16u, n, s1[i]);
-        store(first_row + row + 32u, n, s2[i]);
-        store(first_row + row + 48u, n, s3[i]);
-    }
 }

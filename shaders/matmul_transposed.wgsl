@@ -3,9 +3,9 @@
 // Shapes: dy [rows, DY_STRIDE] (include row_bases); W [N, K] (include weights_*); dx [rows, K] (include column_tile);
 // count.x = rows.
 // Adds to dx where ACCUMULATE, else overwrites. Every sum runs over n in order.
-// Entry points:
-//   tile_per_invocation  16 rows by 8 columns an invocation, in registers, for emulated adapters
-//   tile_per_workgroup   64 rows by 64 columns a workgroup, tiles of 32 n in workgroup memory, for GPUs
+// One entry point:
+//   tile_per_invocation  16 rows by 8 columns an invocation, in registers; for emulated adapters, and on GPUs for what
+//                        matmul_transposed_workgroup.wgsl cannot take
 
 @group(0) @binding(0) var<storage, read> dy: array<f32>;
 
@@ -58,64 +58,4 @@ fn tile_per_invocation(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
     }
     store_tile(row, i, s);
     store_tile(row + 8u, i, t);
-}
-
-const TILE = 64u;
-const DEPTH = 32u;
-var<workgroup> dy_tile: array<f32, TILE * DEPTH>;
-var<workgroup> w_tile: array<f32, TILE * DEPTH>;
-
-@compute @workgroup_size(256)
-fn tile_per_workgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let first_row = group.y * TILE;
-    let first_column = group.x * TILE;
-    // What this invocation loads: 8 consecutive n of one row of dy, 8 consecutive columns of one row of W.
-    let dy_row = lane / 4u;
-    let dy_unit = lane % 4u;
-    let dy_base = min(first_row + dy_row, count.x - 1u) * DY_STRIDE + DY_OFFSET;
-    let w_row = lane / 8u;
-    let w_unit = lane % 8u;
-    let w_read = min(first_column / 8u + w_unit, (K + 7u) / 8u - 1u);
-    // What it computes: rows row, row + 16, ... by columns column, column + 16, ...
-    let row = lane / 16u;
-    let column = lane % 16u;
-    var s0 = vec4(0.0);
-    var s1 = vec4(0.0);
-    var s2 = vec4(0.0);
-    var s3 = vec4(0.0);
-    for (var start = 0u; start < N; start += DEPTH) {
-        var w = Eight();
-        if start + w_row < N {
-            w = unit(start + w_row, w_read);
-        }
-        for (var j = 0u; j < 4u; j++) {
-            w_tile[w_row * TILE + 8u * w_unit + j] = w.low[j];
-            w_tile[w_row * TILE + 8u * w_unit + 4u + j] = w.high[j];
-        }
-        for (var j = 0u; j < 8u; j++) {
-            let n = start + dy_unit * 8u + j;
-            var value = 0.0;
-            if n < N {
-                value = dy[dy_base + n];
-            }
-            dy_tile[(dy_unit * 8u + j) * TILE + dy_row] = value;
-        }
-        workgroupBarrier();
-        for (var j = 0u; j < DEPTH; j++) {
-            let at = j * TILE + column;
-            let weights = vec4(w_tile[at], w_tile[at + 16u], w_tile[at + 32u], w_tile[at + 48u]);
-            s0 += dy_tile[j * TILE + row] * weights;
-            s1 += dy_tile[j * TILE + row + 16u] * weights;
-            s2 += dy_tile[j * TILE + row + 32u] * weights;
-            s3 += dy_tile[j * TILE + row + 48u] * weights;
-        }
-        workgroupBarrier();
-    }
-    for (var j = 0u; j < 4u; j++) {
-        let k = first_column + column + 16u * j;
-        store(first_row + row, k, s0[j]);
-        store(first_row + row + 16u, k, s1[j]);
-        store(first_row + row + 32u, k, s2[j]);
-        store(first_row + row + 48u, k, s3[j]);
-    }
 }

@@ -23,8 +23,7 @@ fn main() {
     ] {
         for format in WeightFormat::ALL {
             for variant in MatmulVariant::ALL {
-                let emulated_tile =
-                    variant == MatmulVariant::TilePerWorkgroup && gpu.kind() == tmem_gpu::AdapterKind::Cpu;
+                let emulated_tile = variant.is_for_gpus() && gpu.kind() == tmem_gpu::AdapterKind::Cpu;
                 let weight = Weight::new(&gpu, "weight", format, n, k).unwrap();
                 if emulated_tile || !variant.runs_on(&gpu, &weight, 0) {
                     continue; // a tile by workgroup takes an emulated adapter seconds a call

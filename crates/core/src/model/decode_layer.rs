@@ -2,7 +2,7 @@
 //! is done in its launch. One sequence's token takes a launch so short that launches are what a step costs.
 
 use tmem_gpu::ops::{self, AdaptedOutputs, AdapterTerm, Finish, InputNorm, Projection};
-use tmem_gpu::{Buffer, Dispatch, Gpu, GpuError, Weight, WeightFormat};
+use tmem_gpu::{Buffer, Dispatch, GpuError, Weight, WeightFormat};
 
 use super::ModelConfig;
 use super::forward::{Shared, norm, record_attention};
@@ -38,10 +38,10 @@ impl DecodeScratch {
     }
 }
 
-/// Whether this device can decode such a model, with so many sequences, in these launches.
-pub(super) fn runs_on(gpu: &Gpu, config: &ModelConfig, max_rows: usize) -> bool {
+/// Whether such a model, with so many sequences, can be decoded in these launches.
+pub(super) fn runs_on(config: &ModelConfig, max_rows: usize) -> bool {
     let inputs = [config.hidden, config.heads * config.head_dim, config.ffn];
-    max_rows <= ops::PROJECTION_ROWS && inputs.iter().all(|&k| ops::projection_runs_on(gpu, k))
+    max_rows <= ops::PROJECTION_ROWS && inputs.iter().all(|&k| ops::projection_runs_on(k))
 }
 
 /// A group of projections that share their input.

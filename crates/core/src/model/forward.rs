@@ -97,7 +97,7 @@ impl ForwardPlan {
     pub(crate) fn new(shared: &Shared<'_>, cache: &KvCache, size: PlanSize) -> Result<Self, GpuError> {
         let Shared { gpu, config, weights, .. } = *shared;
         let PlanSize { rows: max_rows, logits: max_logits, sequences: max_sequences, .. } = size;
-        let fused = size.decode && decode_layer::runs_on(gpu, config, max_rows);
+        let fused = size.decode && decode_layer::runs_on(config, max_rows);
         let rows = match fused {
             true => gpu.uniform_storage("rows", ops::PROJECTION_ROWS * 4)?,
             false => gpu.storage("rows", max_rows * 4)?,

@@ -1,5 +1,6 @@
 //! Products with a weight matrix.
 
+use super::matmul_workgroup::{self, Blocks, Division};
 use super::{SUBGROUP, require};
 use crate::weights::BLOCK;
 use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, Weight, WeightFormat, shader};
@@ -28,15 +29,20 @@ pub(super) fn shader_for(shaders: &[Shader; 4], format: WeightFormat) -> &Shader
     }
 }
 
-/// The algorithms of `shaders/matmul.wgsl` and `shaders/matmul_subgroup.wgsl`.
+/// The algorithms of `shaders/matmul.wgsl`, `shaders/matmul_subgroup.wgsl` and `shaders/matmul_workgroup.wgsl`. Those per
+/// workgroup are for GPUs; they all give the same bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MatmulVariant {
     /// Up to 8 rows by 8 outputs an invocation, in registers.
     TilePerInvocation,
-    /// Up to 8 rows, 16 invocations to an output.
-    RowsPerWorkgroup,
-    /// 64 rows by 64 outputs a workgroup, through workgroup memory.
+    /// Up to 8 rows, an invocation for each block of columns and 1 to 4 outputs.
+    BlocksPerWorkgroup,
+    /// 64 rows by 64 outputs a workgroup, through workgroup memory, 8 rows by 4 outputs an invocation.
     TilePerWorkgroup,
+    /// The same with 32 rows by 64 outputs.
+    SmallTilePerWorkgroup,
+    /// 64 rows by 64 outputs with 8 rows by 8 outputs an invocation.
+    WideTilePerWorkgroup,
     /// Up to 8 rows by 4 outputs an invocation (1 row by 8), what was read of the rows shared by broadcast. Needs
     /// [`runs_on`](Self::runs_on).
     TilePerSubgroup,
@@ -44,53 +50,97 @@ pub enum MatmulVariant {
 
 impl MatmulVariant {
     /// All of them.
-    pub const ALL: [Self; 4] =
-        [Self::TilePerInvocation, Self::RowsPerWorkgroup, Self::TilePerWorkgroup, Self::TilePerSubgroup];
+    pub const ALL: [Self; 6] = [
+        Self::TilePerInvocation,
+        Self::BlocksPerWorkgroup,
+        Self::TilePerWorkgroup,
+        Self::SmallTilePerWorkgroup,
+        Self::WideTilePerWorkgroup,
+        Self::TilePerSubgroup,
+    ];
 
     /// The variant for the product of up to `max_rows` rows with `weight`, which begins at word `start` of its buffer.
     /// The one place where this is decided.
     pub fn choose(gpu: &Gpu, weight: &Weight, start: usize, max_rows: usize) -> Self {
-        match (gpu.kind(), max_rows) {
-            (AdapterKind::Cpu, _) if Self::TilePerSubgroup.runs_on(gpu, weight, start) => Self::TilePerSubgroup,
-            (AdapterKind::Cpu, _) => Self::TilePerInvocation,
-            (AdapterKind::Gpu, 0..=8) => Self::RowsPerWorkgroup,
-            (AdapterKind::Gpu, _) => Self::TilePerWorkgroup,
+        let wanted = match (gpu.kind(), matmul_workgroup::division(max_rows, weight.outputs)) {
+            (AdapterKind::Cpu, _) => Self::TilePerSubgroup,
+            (AdapterKind::Gpu, Division::Blocks) => Self::BlocksPerWorkgroup,
+            (AdapterKind::Gpu, Division::SmallTiles) => Self::SmallTilePerWorkgroup,
+            (AdapterKind::Gpu, Division::Tiles) => Self::TilePerWorkgroup,
+        };
+        if wanted.runs_on(gpu, weight, start) { wanted } else { Self::TilePerInvocation }
+    }
+
+    /// Whether this device can run it on such a weight: all but [`TilePerInvocation`](Self::TilePerInvocation) read rows
+    /// of whole blocks, four words at a time.
+    pub fn runs_on(self, gpu: &Gpu, weight: &Weight, start: usize) -> bool {
+        let by_fours = weight.inputs.is_multiple_of(BLOCK) && start.is_multiple_of(4);
+        match self {
+            Self::TilePerInvocation => true,
+            Self::TilePerSubgroup => by_fours && gpu.has_subgroups_of(SUBGROUP),
+            _ => by_fours,
         }
     }
 
-    /// Whether this device can run it on such a weight: with subgroups it reads rows of whole blocks, four words at a
-    /// time.
-    pub fn runs_on(self, gpu: &Gpu, weight: &Weight, start: usize) -> bool {
-        self != Self::TilePerSubgroup
-            || (gpu.has_subgroups_of(SUBGROUP) && weight.inputs.is_multiple_of(BLOCK) && start.is_multiple_of(4))
+    /// Whether it goes through workgroup memory, which takes an emulated adapter seconds for a large product.
+    pub const fn is_for_gpus(self) -> bool {
+        !matches!(self, Self::TilePerInvocation | Self::TilePerSubgroup)
     }
 
     const fn shaders(self) -> &'static [Shader; 4] {
         match self {
+            Self::TilePerInvocation => &SHADERS,
             Self::TilePerSubgroup => &SUBGROUP_SHADERS,
-            _ => &SHADERS,
+            _ => &matmul_workgroup::SHADERS,
         }
     }
 
     const fn entry(self, max_rows: usize) -> &'static str {
         match (self, max_rows) {
             (Self::TilePerInvocation, _) => "tile_per_invocation",
-            (Self::RowsPerWorkgroup, _) => "rows_per_workgroup",
-            (Self::TilePerWorkgroup, _) => "tile_per_workgroup",
+            (Self::BlocksPerWorkgroup, _) => "blocks_per_workgroup",
+            (Self::TilePerWorkgroup | Self::SmallTilePerWorkgroup | Self::WideTilePerWorkgroup, _) => {
+                "tile_per_workgroup"
+            }
             (Self::TilePerSubgroup, 0..=1) => "row_per_subgroup",
             (Self::TilePerSubgroup, _) => "tile_per_subgroup",
         }
     }
 
-    /// Rows and outputs that one workgroup covers.
-    const fn tile(self, max_rows: usize, outputs: usize) -> (u32, usize) {
+    /// Rows and outputs that one workgroup covers in a product of so many outputs and inputs, and the override constants
+    /// for it.
+    fn tile(self, max_rows: usize, outputs: usize, inputs: usize) -> (u32, usize, Vec<(&'static str, f64)>) {
+        let rows = row_slots(max_rows);
+        let with_rows = ("ROWS", f64::from(rows));
+        let tile = |output_lanes: u32, row_lanes: u32| {
+            let constants = [("OUTPUT_LANES", output_lanes), ("ROW_LANES", row_lanes), ("X_FOURS", 64 * row_lanes)];
+            (8 * row_lanes, 64, constants.map(|(name, value)| (name, f64::from(value))).to_vec())
+        };
         match (self, max_rows) {
-            (Self::TilePerInvocation, _) => (row_slots(max_rows), 64),
-            (Self::RowsPerWorkgroup, _) => (row_slots(max_rows), 4),
-            (Self::TilePerWorkgroup, _) => (64, 64),
+            (Self::TilePerInvocation, _) => (rows, 64, vec![with_rows]),
+            (Self::BlocksPerWorkgroup, _) => {
+                let blocks = Blocks::new(outputs, inputs, max_rows, rows as usize, 0);
+                (rows, blocks.outputs_per_group(), [&[with_rows][..], &blocks.constants()].concat())
+            }
+            (Self::TilePerWorkgroup, _) => tile(16, 8),
+            (Self::SmallTilePerWorkgroup, _) => tile(16, 4),
+            (Self::WideTilePerWorkgroup, _) => tile(8, 8),
             // A narrow product would be a single workgroup.
-            (Self::TilePerSubgroup, 0..=1) => (1, if outputs <= 128 { 8 } else { 64 }),
-            (Self::TilePerSubgroup, _) => (row_slots(max_rows), 32),
+            (Self::TilePerSubgroup, 0..=1) => {
+                let lanes = if outputs <= 128 { 1 } else { 8 };
+                (1, lanes * SUBGROUP as usize, vec![with_rows, ("OUTPUTS", lanes as f64)])
+            }
+            (Self::TilePerSubgroup, _) => (rows, 32, vec![with_rows, ("OUTPUTS", 4.0)]),
+        }
+    }
+
+    /// Whether it reads weights of such a format by words (binding 1) and four words at a time (binding 4).
+    const fn reads(self, format: WeightFormat) -> (bool, bool) {
+        match self {
+            Self::TilePerInvocation => (true, false),
+            // Whole blocks by fours, the scales beside them by words.
+            Self::BlocksPerWorkgroup | Self::TilePerSubgroup => (format.is_quantised(), true),
+            _ => (format.is_quantised(), !format.is_quantised()),
         }
     }
 }
@@ -157,11 +207,12 @@ pub(super) fn build(gpu: &Gpu, args: Matmul<'_>, variant: MatmulVariant, start: 
         return Err(GpuError::Shape {
             op: "matmul",
             reason: format!(
-                "{variant:?} needs subgroups of {SUBGROUP} and rows of whole blocks, not {k} from word {start} on"
+                "{variant:?} needs rows of whole blocks, not {k} from word {start} on, and the one for subgroups needs \
+                 such of {SUBGROUP}"
             ),
         });
     }
-    let (rows_per_group, outputs_per_group) = variant.tile(args.max_rows, *n);
+    let (rows_per_group, outputs_per_group, of_variant) = variant.tile(args.max_rows, *n, *k);
     let mut constants = vec![
         ("WEIGHT_START", start as f64),
         ("N", *n as f64),
@@ -170,21 +221,16 @@ pub(super) fn build(gpu: &Gpu, args: Matmul<'_>, variant: MatmulVariant, start: 
         ("Y_OFFSET", args.y_offset as f64),
         ("ACCUMULATE", f64::from(u8::from(args.accumulate))),
     ];
-    if variant != MatmulVariant::TilePerWorkgroup {
-        constants.push(("ROWS", f64::from(rows_per_group)));
-    }
-    let by_fours = variant == MatmulVariant::TilePerSubgroup;
-    if by_fours {
-        constants.push(("OUTPUTS", (outputs_per_group / SUBGROUP as usize) as f64));
-    }
+    constants.extend(of_variant);
     let kernel = gpu.kernel(shader_for(variant.shaders(), *format), variant.entry(args.max_rows), &constants)?;
     let grid = Grid::over_rows(n.div_ceil(outputs_per_group) as u32, rows_per_group);
+    let (by_words, by_fours) = variant.reads(*format);
     let mut buffers = vec![(0, args.x), (2, args.y), (3, args.count)];
+    if by_words {
+        buffers.push((1, buffer));
+    }
     if by_fours {
         buffers.push((4, buffer));
-    }
-    if !by_fours || format.is_quantised() {
-        buffers.push((1, buffer));
     }
     gpu.bind(&kernel, grid, &buffers)
 }
@@ -192,7 +238,7 @@ pub(super) fn build(gpu: &Gpu, args: Matmul<'_>, variant: MatmulVariant, start: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Rng, SOURCES, any_gpu, assert_close};
+    use crate::testing::{Rng, SOURCES, TestGpu, any_gpu, assert_close, on_every_kind};
     use crate::twins;
 
     /// What most of this project's tests run on; other adapters may lack it.
@@ -205,7 +251,7 @@ mod tests {
         assert_eq!(MatmulVariant::choose(&gpu, &weight, 2, 8) == MatmulVariant::TilePerInvocation, lavapipe);
     }
 
-    /// Every format, every variant, ragged rows, outputs and columns; tolerance for f32 sums of up to 352 terms.
+    /// Every format, every variant, ragged rows, outputs and columns.
     #[test]
     fn every_variant_agrees_with_its_twin() {
         let gpu = any_gpu();
@@ -276,7 +322,10 @@ mod tests {
     /// the model that learns.
     #[test]
     fn a_row_has_the_same_bits_alone_and_among_others() {
-        let gpu = any_gpu();
+        on_every_kind(check_bits_alone_and_among_others);
+    }
+
+    fn check_bits_alone_and_among_others(gpu: &TestGpu) {
         let (rows, n, k) = (8, 200, 96);
         for source in SOURCES {
             let (weight, _) = gpu.weight(source, n, k, 5);
@@ -293,13 +342,30 @@ mod tests {
                     accumulate: false,
                     max_rows: rows,
                 };
-                gpu.run(&matmul(&gpu, args).unwrap(), rows, &y)
+                gpu.run(&matmul(gpu, args).unwrap(), rows, &y)
             };
             let all = product(rows);
             for fewer in [1, 3, 4] {
                 assert_eq!(product(fewer), all[..fewer * n], "{source:?}, {fewer} rows");
             }
         }
+    }
+
+    #[test]
+    fn gpus_take_whole_blocks_through_workgroup_memory_and_others_by_invocation() {
+        on_every_kind(|gpu| {
+            if gpu.kind() == AdapterKind::Cpu {
+                return;
+            }
+            let (whole, _) = gpu.weight(crate::SourceType::F32, 130, 64, 1);
+            let (ragged, _) = gpu.weight(crate::SourceType::F32, 130, 65, 1);
+            assert_eq!(MatmulVariant::choose(gpu, &whole, 8, 4), MatmulVariant::BlocksPerWorkgroup);
+            assert_eq!(MatmulVariant::choose(gpu, &whole, 8, 65), MatmulVariant::SmallTilePerWorkgroup);
+            for max_rows in [1, 8, 9, 65] {
+                assert_eq!(MatmulVariant::choose(gpu, &ragged, 0, max_rows), MatmulVariant::TilePerInvocation);
+                assert_eq!(MatmulVariant::choose(gpu, &whole, 2, max_rows), MatmulVariant::TilePerInvocation);
+            }
+        });
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::matmul::shader_for;
 use super::{SUBGROUP, require};
 use crate::weights::BLOCK;
-use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, Weight, shader};
+use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, Weight, WeightFormat, shader};
 
 pub(super) const SHADERS: [Shader; 4] = [
     shader!("matmul_transposed", include "weights_q4", include "column_tile", include "row_bases"),
@@ -18,6 +18,90 @@ pub(super) const SUBGROUP_SHADERS: [Shader; 4] = [
     shader!("matmul_transposed_subgroup", include "weights_f16", include "column_tile", include "subgroup"),
     shader!("matmul_transposed_subgroup", include "weights_f32", include "column_tile", include "subgroup"),
 ];
+
+pub(super) const WORKGROUP_SHADERS: [Shader; 4] = [
+    shader!("matmul_transposed_workgroup", include "weights_q4", include "packed_q4", include "workgroup_tile"),
+    shader!("matmul_transposed_workgroup", include "weights_q8", include "packed_q8", include "workgroup_tile"),
+    shader!("matmul_transposed_workgroup", include "weights_f16", include "packed_f16", include "workgroup_tile"),
+    shader!("matmul_transposed_workgroup", include "weights_f32", include "packed_f32", include "workgroup_tile"),
+];
+
+/// The algorithms of `shaders/matmul_transposed.wgsl`, `shaders/matmul_transposed_subgroup.wgsl` and
+/// `shaders/matmul_transposed_workgroup.wgsl`. All sum in the same order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TransposedVariant {
+    /// 16 rows by 8 columns an invocation, in registers.
+    TilePerInvocation,
+    /// 8 rows by 8 columns an invocation, what was read of the rows shared by broadcast.
+    TilePerSubgroup,
+    /// 64 rows by 64 columns a workgroup, through workgroup memory.
+    TilePerWorkgroup,
+    /// The same with 32 rows by 32 columns.
+    SmallTilePerWorkgroup,
+}
+
+/// Outputs from which a weight is taken for a head. Its gradient comes in chunks of 64 rows, and with the few columns of a
+/// small model large tiles would be a handful of workgroups (9 with 576 columns, 36 small ones), each with a long way to
+/// go.
+const HEAD: usize = 8192;
+
+impl TransposedVariant {
+    /// That for such a product on this device. The one place where this is decided.
+    fn choose(gpu: &Gpu, args: &MatmulTransposed<'_>) -> Self {
+        let Weight { outputs: n, inputs: k, .. } = *args.weight;
+        // What the others read four n at a time, and whole blocks.
+        let by_fours =
+            k.is_multiple_of(BLOCK) && [n, args.dy_stride, args.dy_offset].iter().all(|i| i.is_multiple_of(4));
+        match gpu.kind() {
+            _ if !by_fours => Self::TilePerInvocation,
+            AdapterKind::Cpu if gpu.has_subgroups_of(SUBGROUP) => Self::TilePerSubgroup,
+            AdapterKind::Cpu => Self::TilePerInvocation,
+            AdapterKind::Gpu if n >= HEAD => Self::SmallTilePerWorkgroup,
+            AdapterKind::Gpu => Self::TilePerWorkgroup,
+        }
+    }
+
+    const fn shaders(self) -> &'static [Shader; 4] {
+        match self {
+            Self::TilePerInvocation => &SHADERS,
+            Self::TilePerSubgroup => &SUBGROUP_SHADERS,
+            Self::TilePerWorkgroup | Self::SmallTilePerWorkgroup => &WORKGROUP_SHADERS,
+        }
+    }
+
+    /// Where the weight is bound: by words, or four words at a time.
+    const fn binding(self, format: WeightFormat) -> u32 {
+        match self {
+            Self::TilePerWorkgroup | Self::SmallTilePerWorkgroup if !format.is_quantised() => 4,
+            _ => 1,
+        }
+    }
+
+    /// Entry point, rows and columns that one workgroup covers.
+    const fn tile(self) -> (&'static str, u32, usize) {
+        match self {
+            Self::TilePerInvocation => ("tile_per_invocation", 16, 64),
+            Self::TilePerSubgroup => ("tile_per_subgroup", 8, 64),
+            Self::TilePerWorkgroup => ("tile_per_workgroup", 64, 64),
+            Self::SmallTilePerWorkgroup => ("tile_per_workgroup", 32, 32),
+        }
+    }
+
+    /// The override constants of its own.
+    fn constants(self) -> Vec<(&'static str, f64)> {
+        let (_, rows, columns) = self.tile();
+        match self {
+            Self::TilePerInvocation | Self::TilePerSubgroup => vec![],
+            Self::TilePerWorkgroup | Self::SmallTilePerWorkgroup => vec![
+                ("ROWS", f64::from(rows / 8)),
+                ("COLUMN_LANES", (columns / 4) as f64),
+                // Two buffers of 16 n, in fours.
+                ("DY_FOURS", f64::from(2 * rows * 16 / 4)),
+                ("W_FOURS", (2 * columns * 16 / 4) as f64),
+            ],
+        }
+    }
+}
 
 /// Arguments of [`matmul_transposed`].
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +128,15 @@ pub struct MatmulTransposed<'a> {
 /// # Errors
 /// Buffers too small for one row, an input range beyond `dy_stride`, or a failure of the device.
 pub fn matmul_transposed(gpu: &Gpu, args: MatmulTransposed<'_>) -> Result<Dispatch> {
+    matmul_transposed_as(gpu, args, TransposedVariant::choose(gpu, &args))
+}
+
+/// [`matmul_transposed`] with a variant that can take these sizes on this device.
+pub(crate) fn matmul_transposed_as(
+    gpu: &Gpu,
+    args: MatmulTransposed<'_>,
+    variant: TransposedVariant,
+) -> Result<Dispatch> {
     let Weight { outputs: n, inputs: k, format, buffer } = args.weight;
     require("matmul_transposed", args.dy, args.dy_stride)?;
     require("matmul_transposed", args.dx, *k)?;
@@ -53,31 +146,24 @@ pub fn matmul_transposed(gpu: &Gpu, args: MatmulTransposed<'_>) -> Result<Dispat
             reason: format!("{n} columns from {} on do not fit in rows of {}", args.dy_offset, args.dy_stride),
         });
     }
-    // The kernel for subgroups reads dy four n at a time, and whole blocks.
-    let by_fours = gpu.has_subgroups_of(SUBGROUP)
-        && k.is_multiple_of(BLOCK)
-        && [*n, args.dy_stride, args.dy_offset].iter().all(|count| count.is_multiple_of(4));
-    let (shaders, entry, rows_per_group) = match gpu.kind() {
-        AdapterKind::Cpu if by_fours => (&SUBGROUP_SHADERS, "tile_per_subgroup", 8),
-        AdapterKind::Cpu => (&SHADERS, "tile_per_invocation", 16),
-        AdapterKind::Gpu => (&SHADERS, "tile_per_workgroup", 64),
-    };
-    let constants = [
+    let mut constants = vec![
         ("N", *n as f64),
         ("K", *k as f64),
         ("DY_STRIDE", args.dy_stride as f64),
         ("DY_OFFSET", args.dy_offset as f64),
         ("ACCUMULATE", f64::from(u8::from(args.accumulate))),
     ];
-    let kernel = gpu.kernel(shader_for(shaders, *format), entry, &constants)?;
-    let grid = Grid::over_rows(k.div_ceil(64) as u32, rows_per_group);
-    gpu.bind(&kernel, grid, &[(0, args.dy), (1, buffer), (2, args.dx), (3, args.count)])
+    constants.extend(variant.constants());
+    let (entry, rows_per_group, columns_per_group) = variant.tile();
+    let kernel = gpu.kernel(shader_for(variant.shaders(), *format), entry, &constants)?;
+    let grid = Grid::over_rows(k.div_ceil(columns_per_group) as u32, rows_per_group);
+    gpu.bind(&kernel, grid, &[(0, args.dy), (variant.binding(*format), buffer), (2, args.dx), (3, args.count)])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Rng, SOURCES, assert_close, on_every_kind};
+    use crate::testing::{Rng, SOURCES, any_gpu, assert_close, on_every_kind};
     use crate::twins;
 
     #[test]
@@ -120,6 +206,45 @@ mod tests {
                 }
             }
         });
+    }
+
+    /// Both tiles for GPUs, in every format: several tiles and steps, ragged ends of all three, and a part of a wider row.
+    #[test]
+    fn tiles_of_both_sizes_agree_with_the_twin_to_the_same_bits() {
+        let gpu = any_gpu();
+        for source in SOURCES {
+            for (rows, n, k, padding, accumulate) in
+                [(1, 4, 32, 0, false), (33, 20, 96, 4, true), (70, 132, 352, 0, true), (9, 68, 1536, 8, false)]
+            {
+                let (weight, w) = gpu.weight(source, n, k, (n + k) as u64);
+                let (stride, mut rng) = (n + 2 * padding, Rng::new(rows as u64));
+                let (dy, before) = (rng.normal(rows * stride), rng.normal(rows * k));
+                let product = |variant: TransposedVariant| {
+                    let dx = if accumulate { gpu.upload(&before) } else { gpu.poisoned("dx", rows * k) };
+                    let args = MatmulTransposed {
+                        dy: &gpu.upload(&dy),
+                        weight: &weight,
+                        dx: &dx,
+                        count: &gpu.count(rows),
+                        dy_stride: stride,
+                        dy_offset: padding,
+                        accumulate,
+                    };
+                    gpu.run(&matmul_transposed_as(&gpu, args, variant).unwrap(), rows, &dx)
+                };
+                let mut want = twins::matmul_transposed(&dy, &w, n, k, stride, padding);
+                if accumulate {
+                    want.iter_mut().zip(&before).for_each(|(w, &b)| *w += f64::from(b));
+                }
+                let large = product(TransposedVariant::TilePerWorkgroup);
+                assert_close(&large, &want, 3e-6);
+                assert_eq!(
+                    large,
+                    product(TransposedVariant::SmallTilePerWorkgroup),
+                    "{source:?}, {rows} rows, {n} by {k}"
+                );
+            }
+        }
     }
 
     #[test]

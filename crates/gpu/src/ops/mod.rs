@@ -21,6 +21,7 @@ mod lora;
 mod lora_backward;
 mod matmul;
 mod matmul_transposed;
+mod matmul_workgroup;
 mod optimizer;
 mod projection;
 mod rms_norm;
@@ -46,6 +47,7 @@ pub use lora::{LoraDown, LoraUp, lora_down, lora_up};
 pub use lora_backward::{LoraBackwardX, LoraSite, lora_backward_b, lora_backward_u, lora_backward_x};
 pub use matmul::{Matmul, MatmulVariant, matmul, matmul_as};
 pub use matmul_transposed::{MatmulTransposed, matmul_transposed};
+pub(crate) use matmul_transposed::{TransposedVariant, matmul_transposed_as};
 pub use optimizer::{AdamWSettings, OptimizerBuffers, OptimizerStep, adamw, sgd};
 pub use projection::{
     AdaptedOutputs, AdapterTerm, Finish, InputNorm, PROJECTION_ROWS, PROJECTION_SITES, Projection, projection,
@@ -108,6 +110,14 @@ pub const SHADERS: &[Shader] = &[
     matmul_transposed::SUBGROUP_SHADERS[1],
     matmul_transposed::SUBGROUP_SHADERS[2],
     matmul_transposed::SUBGROUP_SHADERS[3],
+    matmul_transposed::WORKGROUP_SHADERS[0],
+    matmul_transposed::WORKGROUP_SHADERS[1],
+    matmul_transposed::WORKGROUP_SHADERS[2],
+    matmul_transposed::WORKGROUP_SHADERS[3],
+    matmul_workgroup::SHADERS[0],
+    matmul_workgroup::SHADERS[1],
+    matmul_workgroup::SHADERS[2],
+    matmul_workgroup::SHADERS[3],
     optimizer::SHADERS[0],
     optimizer::SHADERS[1],
     projection::SHADERS[0],
@@ -118,6 +128,10 @@ pub const SHADERS: &[Shader] = &[
     projection::SUBGROUP_SHADERS[1],
     projection::SUBGROUP_SHADERS[2],
     projection::SUBGROUP_SHADERS[3],
+    projection::WORKGROUP_SHADERS[0],
+    projection::WORKGROUP_SHADERS[1],
+    projection::WORKGROUP_SHADERS[2],
+    projection::WORKGROUP_SHADERS[3],
     rms_norm::SHADERS[0],
     rms_norm::SHADERS[1],
     rms_norm_backward::SHADERS[0],

@@ -2,6 +2,7 @@
 //! what it computes.
 
 use super::matmul::shader_for;
+use super::matmul_workgroup::Blocks;
 use super::{SUBGROUP, require};
 use crate::weights::BLOCK;
 use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, Weight, shader};
@@ -18,6 +19,13 @@ pub(super) const SUBGROUP_SHADERS: [Shader; 4] = [
     shader!("projection_subgroup", include "rows", include "weights_q8", include "projection", include "row_sums", include "subgroup"),
     shader!("projection_subgroup", include "rows", include "weights_f16", include "projection", include "row_sums", include "subgroup"),
     shader!("projection_subgroup", include "rows", include "weights_f32", include "projection", include "row_sums", include "subgroup"),
+];
+
+pub(super) const WORKGROUP_SHADERS: [Shader; 4] = [
+    shader!("projection_workgroup", include "rows", include "weights_q4", include "packed_q4", include "projection", include "row_sums"),
+    shader!("projection_workgroup", include "rows", include "weights_q8", include "packed_q8", include "projection", include "row_sums"),
+    shader!("projection_workgroup", include "rows", include "weights_f16", include "packed_f16", include "projection", include "row_sums"),
+    shader!("projection_workgroup", include "rows", include "weights_f32", include "packed_f32", include "projection", include "row_sums"),
 ];
 
 /// The most rows of a batch: what the kernels' table of rows holds.
@@ -108,9 +116,9 @@ pub enum Finish {
     Swiglu,
 }
 
-/// Whether [`projection`] can take rows of `k` elements on this device.
-pub fn projection_runs_on(gpu: &Gpu, k: usize) -> bool {
-    gpu.kind() == AdapterKind::Cpu && k.is_multiple_of(BLOCK)
+/// Whether [`projection`] can take rows of `k` elements: whole blocks.
+pub const fn projection_runs_on(k: usize) -> bool {
+    k.is_multiple_of(BLOCK)
 }
 
 /// Whether a norm on the way in costs less than a launch of its own. Without subgroups an emulated adapter reads the gain
@@ -119,54 +127,62 @@ pub fn projection_gains_by_norm(gpu: &Gpu) -> bool {
     gpu.kind() == AdapterKind::Gpu || gpu.has_subgroups_of(SUBGROUP)
 }
 
-/// Entry point, and how it cuts the product.
+/// Entry point, how it divides the product, and its constants for that.
 struct Form {
     shaders: &'static [Shader; 4],
     entry: &'static str,
     rows: u32,
-    /// Outputs of an invocation, and of a workgroup.
+    /// Outputs of a workgroup.
     outputs: usize,
-    group: usize,
-    /// Whether it reads weights one word at a time, four at a time, or both (scales by the word).
-    by_word: bool,
+    constants: Vec<(&'static str, f64)>,
+    /// Whether weights are read four words at a time, with the scales of quantised ones beside them, or by the word.
     by_fours: bool,
 }
 
 /// The one place where a projection's kernel is chosen.
 fn form(gpu: &Gpu, args: &Projection<'_>) -> Form {
-    let quantised = args.weight.format.is_quantised();
+    let Weight { outputs: n, inputs: k, .. } = *args.weight;
     let lanes = SUBGROUP as usize;
-    if gpu.has_subgroups_of(SUBGROUP) {
-        // A narrow product would be a single workgroup.
-        let narrow = args.weight.outputs <= 128 && args.finish != Finish::Swiglu;
-        let (entry, rows, outputs) = match args.max_rows {
-            0..=1 => ("row_per_subgroup", 1, if narrow { 1 } else { 8 }),
-            2..=4 => ("tile_per_subgroup", 4, 4),
-            _ => ("tile_per_subgroup", 8, 4),
-        };
-        let shaders = &SUBGROUP_SHADERS;
-        return Form { shaders, entry, rows, outputs, group: outputs * lanes, by_word: quantised, by_fours: true };
-    }
-    let (entry, rows, outputs) = match args.max_rows {
-        0..=1 => ("rows_per_invocation", 1, 4),
-        2 => ("rows_per_invocation", 2, 4),
-        3..=4 => ("tile_per_invocation", 4, 8),
-        _ => ("tile_per_invocation", 8, 8),
+    let rows = match args.max_rows {
+        0..=1 => 1,
+        2 => 2,
+        3..=4 => 4,
+        _ => 8,
     };
-    let by_fours = entry == "rows_per_invocation";
-    let by_word = quantised || !by_fours;
-    Form { shaders: &SHADERS, entry, rows, outputs, group: outputs * lanes, by_word, by_fours }
+    let with_rows = |rows: u32| vec![("ROWS", f64::from(rows))];
+    if gpu.kind() == AdapterKind::Gpu {
+        let blocks = Blocks::new(n, k, args.max_rows, rows as usize, rows as usize);
+        let squares = rows as usize * (blocks.blocks + usize::from(blocks.blocks < k / BLOCK));
+        let constants = [&with_rows(rows)[..], &blocks.constants(), &[("SQUARES", squares as f64)]].concat();
+        let (shaders, entry, outputs) = (&WORKGROUP_SHADERS, "blocks_per_workgroup", blocks.outputs_per_group());
+        return Form { shaders, entry, rows, outputs, constants, by_fours: true };
+    }
+    if gpu.has_subgroups_of(SUBGROUP) {
+        let shaders = &SUBGROUP_SHADERS;
+        if rows == 1 {
+            // A narrow product would be a single workgroup.
+            let own = if n <= 128 && args.finish != Finish::Swiglu { 1 } else { 8 };
+            let constants = vec![("OUTPUTS", own as f64)];
+            let entry = "row_per_subgroup";
+            return Form { shaders, entry, rows, outputs: own * lanes, constants, by_fours: true };
+        }
+        let rows = rows.max(4);
+        let (entry, constants) = ("tile_per_subgroup", with_rows(rows));
+        return Form { shaders, entry, rows, outputs: 4 * lanes, constants, by_fours: true };
+    }
+    let by_fours = rows <= 2;
+    let (entry, own) = if by_fours { ("rows_per_invocation", 4) } else { ("tile_per_invocation", 8) };
+    Form { shaders: &SHADERS, entry, rows, outputs: own * lanes, constants: with_rows(rows), by_fours }
 }
 
-/// s = norm(x) Wᵀ + gate · B\[slot\] u, and y = s, y + s or SwiGLU(s), row by row. Sums are f32 in the order of k; a
-/// row has the same bits alone and in any batch.
+/// s = norm(x) Wᵀ + gate · B\[slot\] u, and y = s, y + s or SwiGLU(s), row by row. Sums are f32 in the order of k (on GPUs
+/// by blocks of 32); a row has the same bits alone and in any batch.
 ///
 /// # Errors
-/// Ranges that do not fit, buffers that are too small, rows that this device cannot take
-/// ([`projection_runs_on`]), or a failure of the device.
+/// Ranges that do not fit, buffers that are too small, rows that are no whole blocks, or a failure of the device.
 pub fn projection(gpu: &Gpu, args: Projection<'_>) -> Result<Dispatch> {
     let Weight { outputs: n, inputs: k, format, buffer } = args.weight;
-    check(gpu, &args)?;
+    check(&args)?;
     let swiglu = args.finish == Finish::Swiglu;
     let half = if swiglu { n / 2 } else { *n };
     let form = form(gpu, &args);
@@ -183,11 +199,7 @@ pub fn projection(gpu: &Gpu, args: Projection<'_>) -> Result<Dispatch> {
         ("Y_STRIDE", args.y_stride as f64),
         ("Y_OFFSET", args.y_offset as f64),
     ];
-    if form.entry != "row_per_subgroup" {
-        constants.push(("ROWS", f64::from(form.rows)));
-    } else {
-        constants.push(("OUTPUTS", form.outputs as f64));
-    }
+    constants.extend(form.constants);
     // What is not used is bound to the weight.
     let gain = args.norm.map_or(buffer, |norm| norm.gain);
     let (mut sequences, mut u, mut b) = (buffer, buffer, buffer);
@@ -206,16 +218,16 @@ pub fn projection(gpu: &Gpu, args: Projection<'_>) -> Result<Dispatch> {
     let kernel = gpu.kernel(shader_for(form.shaders, *format), form.entry, &constants)?;
     let mut buffers =
         vec![(0, args.x), (2, args.y), (3, args.count), (5, gain), (6, args.rows), (7, sequences), (8, u), (9, b)];
-    buffers.extend(form.by_word.then_some((1, buffer)));
+    buffers.extend((format.is_quantised() || !form.by_fours).then_some((1, buffer)));
     buffers.extend(form.by_fours.then_some((4, buffer)));
-    let per_group = if swiglu { form.group / 2 } else { form.group };
+    let per_group = if swiglu { form.outputs / 2 } else { form.outputs };
     gpu.bind(&kernel, Grid::over_rows(half.div_ceil(per_group) as u32, form.rows), &buffers)
 }
 
-fn check(gpu: &Gpu, args: &Projection<'_>) -> Result<()> {
+fn check(args: &Projection<'_>) -> Result<()> {
     let wrong = |reason: String| Err(GpuError::Shape { op: "projection", reason });
     let Weight { outputs: n, inputs: k, .. } = *args.weight;
-    if !projection_runs_on(gpu, k) || !args.weight_start.is_multiple_of(4) || args.max_rows > PROJECTION_ROWS {
+    if !projection_runs_on(k) || !args.weight_start.is_multiple_of(4) || args.max_rows > PROJECTION_ROWS {
         return wrong(format!(
             "rows must be whole blocks of {BLOCK}, the weight must begin at a multiple of 4 words, and there may be \
              {PROJECTION_ROWS} rows: not {k}, {} and {}",

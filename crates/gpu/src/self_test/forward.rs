@@ -1,7 +1,7 @@
 //! Checks of the kernels that generate tokens.
 
 use super::case::{Build, Case, Output};
-use crate::ops;
+use crate::ops::{self, MatmulVariant};
 use crate::seeded::{Rng, random_weight};
 use crate::twins::{self, AttentionShape};
 use crate::{Buffer, Gpu, Result, Row, Sequence, SourceType};
@@ -36,7 +36,8 @@ pub(super) const CHECKS: &[(&str, Build)] = &[
     ("attention (many rows, log-sum-exp, odd heads)", |gpu| attention(gpu, ODD_HEADS, true, 100)),
     ("swiglu", |gpu| swiglu(gpu, FFN)),
     ("swiglu (by fours)", |gpu| swiglu(gpu, FFN + 1)),
-    ("lora_down", lora_down),
+    ("lora_down", |gpu| lora_down(gpu, 91, 11)),
+    ("lora_down (whole blocks)", |gpu| lora_down(gpu, 96, 12)),
     ("lora_up", |gpu| lora_up(gpu, 70)),
     ("lora_up (by fours)", |gpu| lora_up(gpu, 72)),
     ("gather_rows", gather_rows),
@@ -44,12 +45,26 @@ pub(super) const CHECKS: &[(&str, Build)] = &[
     ("sample", sample),
 ];
 
-/// Checks of the products for more than 8 rows, where they differ from those for 8.
+const TILE: MatmulVariant = MatmulVariant::TilePerWorkgroup;
+const SMALL_TILE: MatmulVariant = MatmulVariant::SmallTilePerWorkgroup;
+
+/// Checks of the products through workgroup memory that only GPUs run and that no small case chooses by itself.
 pub(super) const TILED: &[(&str, Build)] = &[
-    ("matmul (Q4, 9 rows)", |gpu| matmul(gpu, SourceType::Q4_1, columns(SourceType::Q4_1), 9)),
-    ("matmul (Q8, 9 rows)", |gpu| matmul(gpu, SourceType::Q8_0, columns(SourceType::Q8_0), 9)),
-    ("matmul (F16, 9 rows)", |gpu| matmul(gpu, SourceType::F16, columns(SourceType::F16), 9)),
-    ("matmul (F32, 9 rows)", |gpu| matmul(gpu, SourceType::F32, columns(SourceType::F32), 9)),
+    ("matmul (F16, whole blocks, 1 row)", |gpu| matmul(gpu, SourceType::F16, 96, 1)),
+    ("matmul (F32, whole blocks, 1 row)", |gpu| matmul(gpu, SourceType::F32, 96, 1)),
+    ("matmul (Q8, 3 rows)", |gpu| matmul(gpu, SourceType::Q8_0, 96, 3)),
+    ("matmul (F16, whole blocks, 3 rows)", |gpu| matmul(gpu, SourceType::F16, 96, 3)),
+    ("matmul (F32, whole blocks, 3 rows)", |gpu| matmul(gpu, SourceType::F32, 96, 3)),
+    ("matmul (Q4, 2 outputs an item)", |gpu| matmul_of(gpu, SourceType::Q4_1, (1025, 96), 4, None)),
+    ("matmul (Q4, 4 outputs an item, two rounds)", |gpu| matmul_of(gpu, SourceType::Q4_1, (2049, 576), 7, None)),
+    ("matmul (Q4, tile)", |gpu| matmul_of(gpu, SourceType::Q4_1, (69, 96), 67, Some(TILE))),
+    ("matmul (Q8, tile)", |gpu| matmul_of(gpu, SourceType::Q8_0, (69, 96), 67, Some(TILE))),
+    ("matmul (F16, tile)", |gpu| matmul_of(gpu, SourceType::F16, (69, 96), 67, Some(TILE))),
+    ("matmul (F32, tile)", |gpu| matmul_of(gpu, SourceType::F32, (69, 96), 67, Some(TILE))),
+    ("matmul (Q4, small tile)", |gpu| matmul_of(gpu, SourceType::Q4_1, (69, 96), 67, Some(SMALL_TILE))),
+    ("matmul (Q8, small tile)", |gpu| matmul_of(gpu, SourceType::Q8_0, (69, 96), 67, Some(SMALL_TILE))),
+    ("matmul (F16, small tile)", |gpu| matmul_of(gpu, SourceType::F16, (69, 96), 67, Some(SMALL_TILE))),
+    ("matmul (F32, small tile)", |gpu| matmul_of(gpu, SourceType::F32, (69, 96), 67, Some(SMALL_TILE))),
 ];
 
 pub(super) fn count(gpu: &Gpu, rows: usize, slot: u32) -> Result<Buffer> {
@@ -88,9 +103,20 @@ fn rms_norm(gpu: &Gpu, dim: usize) -> Result<Case> {
     Ok(Case::new([ops::rms_norm(gpu, args)?], rows, [y]))
 }
 
-/// Into a part of a wider row that is left as it was; adding for 7 rows.
 fn matmul(gpu: &Gpu, source: SourceType, k: usize, rows: usize) -> Result<Case> {
-    let (n, stride, offset, accumulate) = (69, 74, 3, rows == 7);
+    matmul_of(gpu, source, (69, k), rows, None)
+}
+
+/// A weight of so many outputs and inputs, with a variant given or chosen; into a part of a wider row that is left as it
+/// was; adding for 7 rows.
+fn matmul_of(
+    gpu: &Gpu,
+    source: SourceType,
+    (n, k): (usize, usize),
+    rows: usize,
+    variant: Option<MatmulVariant>,
+) -> Result<Case> {
+    let (stride, offset, accumulate) = (n + 5, 3, rows == 7);
     let (weight, w) = random_weight(gpu, source, n, k, 3)?;
     let mut rng = Rng::new(4);
     let (x, before) = (rng.normal(rows * k), rng.normal(rows * stride));
@@ -111,7 +137,11 @@ fn matmul(gpu: &Gpu, source: SourceType, k: usize, rows: usize) -> Result<Case> 
         accumulate,
         max_rows: rows,
     };
-    Ok(Case::new([ops::matmul(gpu, args)?], rows, [y]))
+    let dispatch = match variant {
+        Some(variant) => ops::matmul_as(gpu, args, variant)?,
+        None => ops::matmul(gpu, args)?,
+    };
+    Ok(Case::new([dispatch], rows, [y]))
 }
 
 const SHAPE: AttentionShape = AttentionShape { heads: 4, kv_heads: 2, dim: 64 };
@@ -192,8 +222,8 @@ fn swiglu(gpu: &Gpu, ffn: usize) -> Result<Case> {
     Ok(Case::new([dispatch], 3, [h]))
 }
 
-fn lora_down(gpu: &Gpu) -> Result<Case> {
-    let (rows, inputs, stack, a_offset) = (7, 91, 6, 11);
+fn lora_down(gpu: &Gpu, inputs: usize, a_offset: usize) -> Result<Case> {
+    let (rows, stack) = (7, 6);
     let mut rng = Rng::new(8);
     let (x, a) = (rng.normal(rows * inputs), rng.normal(a_offset + stack * inputs));
     let u = Output::fresh(gpu, twins::matmul(&x, &a[a_offset..], inputs), 3e-6)?;

@@ -38,12 +38,15 @@ fn every_kernel_passes() {
 
 #[test]
 fn every_shader_has_a_check() {
-    let names: Vec<&str> =
-        forward::CHECKS.iter().chain(forward::TILED).chain(training::CHECKS).map(|&(name, _)| name).collect();
+    let names: Vec<&str> = [forward::CHECKS, forward::TILED, training::CHECKS, training::TILED]
+        .into_iter()
+        .flatten()
+        .map(|&(name, _)| name)
+        .collect();
     for shader in SHADERS {
         let file = shader.name.split('+').next().unwrap();
         // A second shader of one operation has a suffix to the launcher's name.
-        let launcher = ["_tile", "_subgroup", "_decode", "_blocks"]
+        let launcher = ["_tile", "_subgroup", "_decode", "_blocks", "_workgroup"]
             .iter()
             .find_map(|suffix| file.strip_suffix(suffix))
             .unwrap_or(file);

@@ -2,7 +2,7 @@
 
 use super::case::{Build, Case, Output};
 use super::forward::{FFN, LONG_HEADS, columns, count, rope_table};
-use crate::ops::{self, OptimizerStep};
+use crate::ops::{self, OptimizerStep, TransposedVariant};
 use crate::seeded::{PackedBatch, Rng, random_weight};
 use crate::twins::{self, AttentionShape, softmax};
 use crate::{Gpu, Result, Row, Sequence, SourceType};
@@ -110,7 +110,21 @@ fn scatter_rows(gpu: &Gpu) -> Result<Case> {
     Ok(Case::new([ops::scatter_rows(gpu, args)?], indices.len(), [dx]))
 }
 
+/// Checks of the transposed product that only GPUs run and that no small case chooses by itself.
+pub(super) const TILED: &[(&str, Build)] = &[
+    ("matmul_transposed (Q4, small tile)", |gpu| transposed_of(gpu, SourceType::Q4_1, true, SMALL_TILE)),
+    ("matmul_transposed (Q8, small tile)", |gpu| transposed_of(gpu, SourceType::Q8_0, true, SMALL_TILE)),
+    ("matmul_transposed (F16, small tile)", |gpu| transposed_of(gpu, SourceType::F16, true, SMALL_TILE)),
+    ("matmul_transposed (F32, small tile)", |gpu| transposed_of(gpu, SourceType::F32, true, SMALL_TILE)),
+];
+const SMALL_TILE: Option<TransposedVariant> = Some(TransposedVariant::SmallTilePerWorkgroup);
+
 fn matmul_transposed(gpu: &Gpu, source: SourceType, fours: bool) -> Result<Case> {
+    transposed_of(gpu, source, fours, None)
+}
+
+/// With a variant given or chosen.
+fn transposed_of(gpu: &Gpu, source: SourceType, fours: bool, variant: Option<TransposedVariant>) -> Result<Case> {
     // Numbers of outputs that are whole fours may have a kernel of their own.
     let (n, stride, offset) = if fours { (36, 44, 4) } else { (37, 42, 2) };
     let (rows, k) = (9, if fours { 96 } else { columns(source) });
@@ -129,7 +143,11 @@ fn matmul_transposed(gpu: &Gpu, source: SourceType, fours: bool) -> Result<Case>
         dy_offset: offset,
         accumulate: true,
     };
-    Ok(Case::new([ops::matmul_transposed(gpu, args)?], rows, [dx]))
+    let dispatch = match variant {
+        Some(variant) => ops::matmul_transposed_as(gpu, args, variant)?,
+        None => ops::matmul_transposed(gpu, args)?,
+    };
+    Ok(Case::new([dispatch], rows, [dx]))
 }
 
 fn rms_norm_backward(gpu: &Gpu, dim: usize) -> Result<Case> {

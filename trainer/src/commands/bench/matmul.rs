@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use tmem_gpu::ops::{Matmul, MatmulVariant, matmul_as};
-use tmem_gpu::{Gpu, Weight, WeightFormat};
+use tmem_gpu::{AdapterKind, Gpu, Weight, WeightFormat};
 
 /// (rows, outputs, inputs): the shapes of a prefill chunk, of a training batch, and a square one.
 const SHAPES: [(usize, usize, usize); 4] = [(512, 1536, 576), (512, 3072, 576), (512, 576, 1536), (1024, 1024, 1024)];
@@ -36,7 +36,7 @@ pub(crate) async fn best_rate(gpu: &Gpu, repetitions: usize) -> Result<MatmulRat
     best.ok_or_else(|| anyhow::anyhow!("no matrix product was measured"))
 }
 
-/// `None` for a variant that this device cannot run.
+/// `None` for a variant that this device cannot run, or that would take it seconds and never be the best.
 async fn rate(
     gpu: &Gpu,
     (rows, outputs, inputs): (usize, usize, usize),
@@ -46,7 +46,8 @@ async fn rate(
     // Ordinary numbers: zeroes or denormals could be faster or slower than real ones.
     let numbers = |count: usize| (0..count).map(|i| (i as f32 * 0.37).sin()).collect::<Vec<f32>>();
     let weight = Weight::new(gpu, "bench weight", WeightFormat::F32, outputs, inputs)?;
-    if !variant.runs_on(gpu, &weight, 0) {
+    let emulated = gpu.kind() == AdapterKind::Cpu && variant.is_for_gpus();
+    if emulated || !variant.runs_on(gpu, &weight, 0) {
         return Ok(None);
     }
     gpu.write(&weight.buffer, 0, &numbers(outputs * inputs));
