@@ -3,21 +3,17 @@
 // count.x = rows.
 // Adds to y where ACCUMULATE, else overwrites. Every sum runs in a fixed order.
 // One entry point:
-//   tile_per_invocation  ROWS rows by 8 outputs an invocation, in registers; for emulated adapters, where barriers and
+//   tile_per_invocation  8 rows by 8 outputs an invocation, in registers; for emulated adapters, where barriers and
 //                        workgroup memory are slow and loads of x cost as much as loads of W, and on GPUs for what
 //                        matmul_workgroup.wgsl cannot take
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 
 fn column(at: Bases, k: u32) -> Rows {
-    if ROWS == 1u {
-        return Rows(vec4(x[at.a.x + k], 0.0, 0.0, 0.0), vec4(0.0));
-    }
-    let a = vec4(x[at.a.x + k], x[at.a.y + k], x[at.a.z + k], x[at.a.w + k]);
-    if ROWS == 4u {
-        return Rows(a, vec4(0.0));
-    }
-    return Rows(a, vec4(x[at.b.x + k], x[at.b.y + k], x[at.b.z + k], x[at.b.w + k]));
+    return Rows(
+        vec4(x[at.a.x + k], x[at.a.y + k], x[at.a.z + k], x[at.a.w + k]),
+        vec4(x[at.b.x + k], x[at.b.y + k], x[at.b.z + k], x[at.b.w + k]),
+    );
 }
 
 fn four_columns(at: Bases, k: u32) -> array<Rows, 4> {
@@ -31,7 +27,7 @@ fn tile_per_invocation(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
     let first = group.x * LANES * 8u + lane;
     let a = min(vec4(first) + LANES * vec4(0u, 1u, 2u, 3u), vec4(N - 1u));
     let b = min(vec4(first) + LANES * vec4(4u, 5u, 6u, 7u), vec4(N - 1u));
-    let at = bases_of(group.y * ROWS, K, 0u);
+    let at = bases_of(group.y * 8u, K, 0u);
     var s0 = Rows();
     var s1 = Rows();
     var s2 = Rows();
@@ -64,7 +60,7 @@ fn tile_per_invocation(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
         s6 = add(s6, weight_at(b.z, k), v);
         s7 = add(s7, weight_at(b.w, k), v);
     }
-    let row = group.y * ROWS;
+    let row = group.y * 8u;
     store_rows(row, first, s0);
     store_rows(row, first + LANES, s1);
     store_rows(row, first + 2u * LANES, s2);

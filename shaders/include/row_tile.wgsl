@@ -21,15 +21,11 @@ fn store(row: u32, n: u32, value: f32) {
 
 fn store_rows(first_row: u32, n: u32, value: Rows) {
     store(first_row, n, value.a.x);
-    if ROWS > 1u {
-        store(first_row + 1u, n, value.a.y);
-        store(first_row + 2u, n, value.a.z);
-        store(first_row + 3u, n, value.a.w);
-    }
-    if ROWS > 4u {
-        store(first_row + 4u, n, value.b.x);
-        store(first_row + 5u, n, value.b.y);
-        store(first_row + 6u, n, value.b.z);
-        store(first_row + 7u, n, value.b.w);
-    }
+    store(first_row + 1u, n, value.a.y);
+    store(first_row + 2u, n, value.a.z);
+    store(first_row + 3u, n, value.a.w);
+    store(first_row + 4u, n, value.b.x);
+    store(first_row + 5u, n, value.b.y);
+    store(first_row + 6u, n, value.b.z);
+    store(first_row + 7u, n, value.b.w);
 }

@@ -1,6 +1,6 @@
 //! The GPU, the model and the agent that a command works with.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use tmem_core::abort::Abort;
-use tmem_core::engine::Engine;
+use tmem_core::engine::{self, Engine};
 use tmem_core::fast::peft::PeftFiles;
 use tmem_core::model::{Model, ModelLoader};
 use tmem_core::rollout::Agent;
@@ -64,6 +64,7 @@ impl Session {
             load_model(&gpu, &path, slow_adapter, &bar, &abort).with_context(|| format!("cannot load {name}"))?;
         gpu.finish().await?;
         let loaded = began.elapsed();
+        tune(&gpu, &model).await?;
         let spinner = spinner("Decomposing the adapted weights");
         let began = Instant::now();
         let engine = Engine::new(&gpu, model, &settings).await?;
@@ -77,6 +78,21 @@ impl Session {
 pub(crate) async fn open_gpu(common: &Common) -> Result<Gpu> {
     let options = GpuOptions { adapter: common.adapter.clone(), ..GpuOptions::default() };
     Ok(Gpu::request(&options).await?)
+}
+
+/// Puts the kernels in force that are fastest for this model here: measured once, and remembered beside the models.
+pub(crate) async fn tune(gpu: &Gpu, model: &Model) -> Result<()> {
+    let path = tmem_fetch::models_folder().join("tuning.json");
+    let remembered = fs::read(&path).ok();
+    let spinner = spinner("Measuring the kernels, once");
+    let measured = engine::tune(gpu, model, remembered.as_deref()).await?;
+    spinner.finish_and_clear();
+    if let Some(bytes) = measured
+        && let Err(error) = fs::write(&path, bytes)
+    {
+        tracing::warn!(%error, "cannot write {}: kernels will be measured again", path.display());
+    }
+    Ok(())
 }
 
 /// Reads the model in chunks; it is never held whole in memory. Also returns the size of the file.

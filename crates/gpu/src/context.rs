@@ -10,6 +10,7 @@ use crate::commands::Commands;
 use crate::error::{GpuError, Result};
 use crate::kernel::{Dispatch, Grid, Kernel, Shader};
 use crate::memory::{Buffer, MemoryCounter};
+use crate::tuning::Tuning;
 
 /// Whether the adapter emulates a GPU on the processor. Kernels choose their variant by it: barriers and workgroup
 /// memory are slow when emulated and fast on real hardware.
@@ -46,6 +47,7 @@ struct Inner {
     memory: Arc<MemoryCounter>,
     kernels: Mutex<HashMap<KernelKey, Arc<Kernel>>>,
     failure: Arc<Mutex<Option<GpuError>>>,
+    tuning: Mutex<Tuning>,
 }
 
 #[derive(PartialEq, Eq, Hash)]
@@ -97,6 +99,7 @@ impl Gpu {
             memory: Arc::default(),
             kernels: Mutex::default(),
             failure,
+            tuning: Mutex::default(),
         })))
     }
 
@@ -133,6 +136,11 @@ impl Gpu {
     /// Which family of kernel variants this device runs.
     pub fn kind(&self) -> AdapterKind {
         self.0.kind
+    }
+
+    /// Where the variants found by measurement are kept.
+    pub(crate) fn tuning_cell(&self) -> &Mutex<Tuning> {
+        &self.0.tuning
     }
 
     /// Whether kernels may share values among `lanes` neighbouring invocations: subgroups are at least that large.

@@ -20,6 +20,7 @@ mod self_test;
 #[cfg(test)]
 mod testing;
 mod timing;
+mod tuning;
 mod twins;
 mod weights;
 
@@ -31,4 +32,5 @@ pub use layout::{Row, Sequence};
 pub use memory::{Buffer, MemoryCounter};
 pub use read_ring::ReadRing;
 pub use self_test::{KernelCheck, self_test};
+pub use tuning::{Product, Tuning};
 pub use weights::{SourceType, Weight, WeightFormat, dequantise};

@@ -65,9 +65,9 @@ fn adapter_of(gpu: &Gpu) -> String {
 }
 
 impl Gpu {
-    /// The variants in force, besides those chosen by rule.
-    pub fn tuning(&self) -> Tuning {
-        self.tuning_cell().lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The variant in force for a product, where there was a measurement.
+    pub(crate) fn measured(&self, product: Product) -> Option<MatmulVariant> {
+        self.tuning_cell().lock().unwrap_or_else(PoisonError::into_inner).variant(product)
     }
 
     /// Puts variants in force, for dispatches built from now on. A variant that this device cannot run for its product,
@@ -76,13 +76,15 @@ impl Gpu {
         *self.tuning_cell().lock().unwrap_or_else(PoisonError::into_inner) = tuning;
     }
 
-    /// Measures the variants of `products` that give the same bits as the one chosen by rule. An emulated adapter has
-    /// one of them each; its measurement is empty. Takes some ten launches a variant.
+    /// Measures the variants of `products` that give the same bits as the one chosen by rule, and adds what is found to
+    /// what is `known`, if that was measured here. An emulated adapter has one variant each and measures nothing. A GPU
+    /// compiles every variant and runs it for some ten milliseconds.
     ///
     /// # Errors
     /// A lost device, or no room for a weight of such a shape.
-    pub async fn tune(&self, products: &[Product]) -> Result<Tuning> {
-        let mut found = Tuning { adapter: adapter_of(self), products: Vec::new() };
+    pub async fn tune(&self, products: &[Product], known: Tuning) -> Result<Tuning> {
+        let adapter = adapter_of(self);
+        let mut found = if known.adapter == adapter { known } else { Tuning { adapter, products: Vec::new() } };
         for &product in products {
             if found.variant(product).is_none() {
                 let variant = self.fastest(product).await?;
@@ -145,5 +147,97 @@ impl Gpu {
             }
         }
         Ok(best)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::GpuOptions;
+    use crate::testing::{Rng, any_gpu};
+
+    const PRODUCTS: [Product; 2] = [
+        Product { format: WeightFormat::Q4, outputs: 130, inputs: 96, rows: 70 },
+        Product { format: WeightFormat::F16, outputs: 40, inputs: 64, rows: 9 },
+    ];
+
+    /// The kernels of GPUs on whatever adapter there is.
+    fn as_a_gpu() -> Gpu {
+        let options = GpuOptions {
+            adapter: std::env::var("TMEM_ADAPTER").ok(),
+            kernels: Some(AdapterKind::Gpu),
+            ..GpuOptions::default()
+        };
+        pollster::block_on(Gpu::request(&options)).unwrap()
+    }
+
+    #[test]
+    fn a_measurement_covers_its_products_on_its_adapter_and_survives_being_written_down() {
+        let gpu = as_a_gpu();
+        let tuning = pollster::block_on(gpu.tune(&PRODUCTS, Tuning::default())).unwrap();
+        assert!(tuning.covers(&gpu, &PRODUCTS));
+        assert!(!tuning.covers(&gpu, &[Product { rows: 71, ..PRODUCTS[0] }]));
+        let text = serde_json::to_string(&tuning).unwrap();
+        assert_eq!(serde_json::from_str::<Tuning>(&text).unwrap(), tuning);
+        let elsewhere = Tuning { adapter: "another".into(), ..tuning };
+        assert!(!elsewhere.covers(&gpu, &PRODUCTS));
+        let anew = pollster::block_on(gpu.tune(&PRODUCTS[..1], elsewhere)).unwrap();
+        assert!(
+            anew.covers(&gpu, &PRODUCTS[..1]) && !anew.covers(&gpu, &PRODUCTS),
+            "of another adapter nothing is kept"
+        );
+    }
+
+    /// Whatever was measured, or is claimed to have been, results stay the same to the bit.
+    #[test]
+    fn what_is_in_force_changes_no_bits() {
+        let gpu = as_a_gpu();
+        let product = PRODUCTS[0];
+        let Product { format, outputs, inputs, rows } = product;
+        let (weight, _) = crate::seeded::random_weight(&gpu, crate::SourceType::Q4_1, outputs, inputs, 3).unwrap();
+        let x = gpu.storage_from("x", &Rng::new(4).normal(rows * inputs)).unwrap();
+        let (y, count) =
+            (gpu.storage("y", rows * outputs).unwrap(), gpu.uniform("count", &[rows as u32, 0, 0, 0]).unwrap());
+        assert_eq!(format, weight.format);
+        let result = || {
+            let args = Matmul {
+                x: &x,
+                weight: &weight,
+                y: &y,
+                count: &count,
+                y_stride: outputs,
+                y_offset: 0,
+                accumulate: false,
+                max_rows: rows,
+            };
+            let mut commands = gpu.commands("product");
+            commands.dispatch(&ops::matmul(&gpu, args).unwrap(), rows as u32);
+            commands.submit();
+            pollster::block_on(gpu.read::<f32>(&y, 0, rows * outputs)).unwrap()
+        };
+        let by_rule = result();
+        for variant in MatmulVariant::ALL {
+            gpu.set_tuning(Tuning { adapter: adapter_of(&gpu), products: vec![Tuned { product, variant }] });
+            assert_eq!(result(), by_rule, "{variant:?}");
+            let chosen = MatmulVariant::choose(&gpu, &weight, 0, rows);
+            assert_eq!(
+                chosen == variant,
+                variant.is_for_gpus(),
+                "{variant:?} is in force where it gives the same bits"
+            );
+        }
+    }
+
+    #[test]
+    fn an_emulated_adapter_keeps_to_the_rule() {
+        let gpu = any_gpu();
+        if gpu.kind() == AdapterKind::Cpu {
+            let tuning = pollster::block_on(gpu.tune(&PRODUCTS, Tuning::default())).unwrap();
+            for product in PRODUCTS {
+                let Product { format, outputs, inputs, rows } = product;
+                let weight = Weight::new(&gpu, "w", format, outputs, inputs).unwrap();
+                assert_eq!(tuning.variant(product), Some(MatmulVariant::by_rule(&gpu, &weight, 0, rows)));
+            }
+        }
     }
 }

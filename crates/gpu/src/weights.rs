@@ -11,6 +11,7 @@
 //! | F32 | itself | one element a word | none |
 
 use half::f16;
+use serde::{Deserialize, Serialize};
 
 use crate::{Buffer, Gpu, GpuError, Result};
 
@@ -18,7 +19,7 @@ use crate::{Buffer, Gpu, GpuError, Result};
 pub(crate) const BLOCK: usize = 32;
 
 /// How a weight matrix lies on the device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum WeightFormat {
     /// 4 bits an element with a scale and an offset per block of 32.
     Q4,

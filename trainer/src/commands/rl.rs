@@ -23,7 +23,7 @@ use super::peft;
 use super::run_folder::{ADAPTER, BEST, CHECKPOINTS, Lines, METRICS, TENSORBOARD, begin, read_config};
 use crate::cli::{Common, TrainingArguments};
 use crate::interrupt::{Stopped, on_interrupt};
-use crate::session::{load_model, open_gpu, style};
+use crate::session::{load_model, open_gpu, style, tune};
 use crate::slow_adapter::SlowChoice;
 use crate::tensorboard::EventFile;
 
@@ -184,6 +184,7 @@ impl Sampler<'_> {
     async fn engine(&self, slow: PeftFiles, agent: &Settings) -> Result<Engine> {
         let loaded = load_model(&self.gpu, &self.model_file, Some(slow), &ProgressBar::hidden(), &self.abort);
         let (model, _) = loaded.with_context(|| format!("cannot load {}", self.model_file.display()))?;
+        tune(&self.gpu, &model).await?;
         let mut engine = Engine::new(&self.gpu, model, agent).await?;
         engine.reserve(BatchRoom { tokens: self.cache_tokens, ..BatchRoom::default() })?;
         Ok(engine)

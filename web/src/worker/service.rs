@@ -1,7 +1,7 @@
 //! Works off the commands.
 
 use tmem_core::abort::Abort;
-use tmem_core::engine::Engine;
+use tmem_core::engine::{self, Engine};
 use tmem_core::fast::SiteNorm;
 use tmem_core::recipe::{ModelIdentity, Recipe, ReplayOutcome, replay};
 use tmem_core::rollout::Agent;
@@ -17,6 +17,9 @@ use super::session::SessionFiles;
 use crate::protocol::{Action, Activity, Base, Cause, Failure, ModelInfo, ModelSource, News, Phase, Replayed};
 use crate::saved::Saved;
 use crate::store::Store;
+
+/// What was measured of this GPU's kernels.
+const TUNING: &str = "tuning.json";
 
 /// What the worker holds between commands.
 pub(super) struct Service {
@@ -138,6 +141,15 @@ impl Service {
         let Some(Loaded { model, name, base }) = loading.model(&gpu, source, file).await? else { return Ok(()) };
         loading.progress(Phase::Prepare, 0, 0);
         let (settings, saved) = self.conversation_of(run, &model.identity(), settings, saved).await;
+        let remembered = match store {
+            Some(store) => store.read(TUNING).await,
+            None => None,
+        };
+        let measured = engine::tune(&gpu, &model, remembered.as_deref()).await?;
+        if let (Some(store), Some(bytes)) = (store, measured) {
+            // Without room for it the kernels are measured again next time.
+            let _ = store.write(TUNING, &bytes).await;
+        }
         let engine = Engine::new(&gpu, model, &settings).await?;
         let info = ModelInfo {
             name,

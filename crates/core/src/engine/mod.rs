@@ -22,12 +22,14 @@ mod score;
 mod slots;
 mod spectrum;
 mod state;
+mod tuning;
 
 use tmem_gpu::{Buffer, Gpu};
 
 pub use answer_gradient::{AnswerGradient, AnsweredPrompt};
 pub use error::EngineError;
 pub use memory::MemoryEstimate;
+pub use tuning::tune;
 
 use crate::card::Card;
 use crate::fast::{Adapter, DeltaId, Gate, Sites};

@@ -1,9 +1,13 @@
-//! Products with a weight matrix.
+//! Products with a weight matrix, for many rows. (For few there is [`projection`](super::projection()).)
 
 use super::matmul_workgroup::{self, Blocks, Division};
 use super::{SUBGROUP, require};
+use serde::{Deserialize, Serialize};
+
 use crate::weights::BLOCK;
-use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, Weight, WeightFormat, shader};
+use crate::{
+    AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Product, Result, Shader, Weight, WeightFormat, shader,
+};
 
 pub(super) const SHADERS: [Shader; 4] = [
     shader!("matmul", include "weights_q4", include "row_sums", include "row_tile", include "row_bases"),
@@ -31,11 +35,12 @@ pub(super) fn shader_for(shaders: &[Shader; 4], format: WeightFormat) -> &Shader
 
 /// The algorithms of `shaders/matmul.wgsl`, `shaders/matmul_subgroup.wgsl` and `shaders/matmul_workgroup.wgsl`. Those per
 /// workgroup are for GPUs; they all give the same bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum MatmulVariant {
-    /// Up to 8 rows by 8 outputs an invocation, in registers.
+    /// 8 rows by 8 outputs an invocation, in registers.
     TilePerInvocation,
-    /// Up to 8 rows, an invocation for each block of columns and 1 to 4 outputs.
+    /// 8 rows, an invocation for each block of columns and 1 to 4 outputs.
     BlocksPerWorkgroup,
     /// 64 rows by 64 outputs a workgroup, through workgroup memory, 8 rows by 4 outputs an invocation.
     TilePerWorkgroup,
@@ -43,7 +48,7 @@ pub enum MatmulVariant {
     SmallTilePerWorkgroup,
     /// 64 rows by 64 outputs with 8 rows by 8 outputs an invocation.
     WideTilePerWorkgroup,
-    /// Up to 8 rows by 4 outputs an invocation (1 row by 8), what was read of the rows shared by broadcast. Needs
+    /// 8 rows by 4 outputs an invocation, what was read of the rows shared by broadcast. Needs
     /// [`runs_on`](Self::runs_on).
     TilePerSubgroup,
 }
@@ -59,9 +64,23 @@ impl MatmulVariant {
         Self::TilePerSubgroup,
     ];
 
-    /// The variant for the product of up to `max_rows` rows with `weight`, which begins at word `start` of its buffer.
-    /// The one place where this is decided.
+    /// The variant for the product of up to `max_rows` rows with `weight`, which begins at word `start` of its buffer: the
+    /// one that was measured to be fastest ([`Gpu::tune`]), else the one chosen by rule. The one place where this is
+    /// decided.
     pub fn choose(gpu: &Gpu, weight: &Weight, start: usize, max_rows: usize) -> Self {
+        let &Weight { format, outputs, inputs, .. } = weight;
+        let rule = Self::by_rule(gpu, weight, start, max_rows);
+        let measured = gpu.measured(Product { format, outputs, inputs, rows: max_rows });
+        measured.filter(|variant| variant.stands_for(rule, gpu, weight, start)).unwrap_or(rule)
+    }
+
+    /// Whether it runs here and gives the same bits as `other`.
+    pub(crate) fn stands_for(self, other: Self, gpu: &Gpu, weight: &Weight, start: usize) -> bool {
+        self == other || (self.is_for_gpus() && other.is_for_gpus() && self.runs_on(gpu, weight, start))
+    }
+
+    /// What suits adapter, format and sizes, unmeasured.
+    pub(crate) fn by_rule(gpu: &Gpu, weight: &Weight, start: usize, max_rows: usize) -> Self {
         let wanted = match (gpu.kind(), matmul_workgroup::division(max_rows, weight.outputs)) {
             (AdapterKind::Cpu, _) => Self::TilePerSubgroup,
             (AdapterKind::Gpu, Division::Blocks) => Self::BlocksPerWorkgroup,
@@ -95,42 +114,32 @@ impl MatmulVariant {
         }
     }
 
-    const fn entry(self, max_rows: usize) -> &'static str {
-        match (self, max_rows) {
-            (Self::TilePerInvocation, _) => "tile_per_invocation",
-            (Self::BlocksPerWorkgroup, _) => "blocks_per_workgroup",
-            (Self::TilePerWorkgroup | Self::SmallTilePerWorkgroup | Self::WideTilePerWorkgroup, _) => {
-                "tile_per_workgroup"
-            }
-            (Self::TilePerSubgroup, 0..=1) => "row_per_subgroup",
-            (Self::TilePerSubgroup, _) => "tile_per_subgroup",
+    const fn entry(self) -> &'static str {
+        match self {
+            Self::TilePerInvocation => "tile_per_invocation",
+            Self::BlocksPerWorkgroup => "blocks_per_workgroup",
+            Self::TilePerWorkgroup | Self::SmallTilePerWorkgroup | Self::WideTilePerWorkgroup => "tile_per_workgroup",
+            Self::TilePerSubgroup => "tile_per_subgroup",
         }
     }
 
     /// Rows and outputs that one workgroup covers in a product of so many outputs and inputs, and the override constants
     /// for it.
     fn tile(self, max_rows: usize, outputs: usize, inputs: usize) -> (u32, usize, Vec<(&'static str, f64)>) {
-        let rows = row_slots(max_rows);
-        let with_rows = ("ROWS", f64::from(rows));
         let tile = |output_lanes: u32, row_lanes: u32| {
             let constants = [("OUTPUT_LANES", output_lanes), ("ROW_LANES", row_lanes), ("X_FOURS", 64 * row_lanes)];
             (8 * row_lanes, 64, constants.map(|(name, value)| (name, f64::from(value))).to_vec())
         };
-        match (self, max_rows) {
-            (Self::TilePerInvocation, _) => (rows, 64, vec![with_rows]),
-            (Self::BlocksPerWorkgroup, _) => {
-                let blocks = Blocks::new(outputs, inputs, max_rows, rows as usize, 0);
-                (rows, blocks.outputs_per_group(), [&[with_rows][..], &blocks.constants()].concat())
+        match self {
+            Self::TilePerInvocation => (8, 64, Vec::new()),
+            Self::BlocksPerWorkgroup => {
+                let blocks = Blocks::new(outputs, inputs, max_rows, 8, 0);
+                (8, blocks.outputs_per_group(), blocks.constants().to_vec())
             }
-            (Self::TilePerWorkgroup, _) => tile(16, 8),
-            (Self::SmallTilePerWorkgroup, _) => tile(16, 4),
-            (Self::WideTilePerWorkgroup, _) => tile(8, 8),
-            // A narrow product would be a single workgroup.
-            (Self::TilePerSubgroup, 0..=1) => {
-                let lanes = if outputs <= 128 { 1 } else { 8 };
-                (1, lanes * SUBGROUP as usize, vec![with_rows, ("OUTPUTS", lanes as f64)])
-            }
-            (Self::TilePerSubgroup, _) => (rows, 32, vec![with_rows, ("OUTPUTS", 4.0)]),
+            Self::TilePerWorkgroup => tile(16, 8),
+            Self::SmallTilePerWorkgroup => tile(16, 4),
+            Self::WideTilePerWorkgroup => tile(8, 8),
+            Self::TilePerSubgroup => (8, 32, Vec::new()),
         }
     }
 
@@ -142,15 +151,6 @@ impl MatmulVariant {
             Self::BlocksPerWorkgroup | Self::TilePerSubgroup => (format.is_quantised(), true),
             _ => (format.is_quantised(), !format.is_quantised()),
         }
-    }
-}
-
-/// Rows that one tile carries; fewer where the batch is small, so that nothing is computed in vain.
-const fn row_slots(max_rows: usize) -> u32 {
-    match max_rows {
-        0..=1 => 1,
-        2..=4 => 4,
-        _ => 8,
     }
 }
 
@@ -222,7 +222,7 @@ pub(super) fn build(gpu: &Gpu, args: Matmul<'_>, variant: MatmulVariant, start: 
         ("ACCUMULATE", f64::from(u8::from(args.accumulate))),
     ];
     constants.extend(of_variant);
-    let kernel = gpu.kernel(shader_for(variant.shaders(), *format), variant.entry(args.max_rows), &constants)?;
+    let kernel = gpu.kernel(shader_for(variant.shaders(), *format), variant.entry(), &constants)?;
     let grid = Grid::over_rows(n.div_ceil(outputs_per_group) as u32, rows_per_group);
     let (by_words, by_fours) = variant.reads(*format);
     let mut buffers = vec![(0, args.x), (2, args.y), (3, args.count)];

@@ -4,10 +4,10 @@ use crate::weights::BLOCK;
 use crate::{Shader, shader};
 
 pub(super) const SHADERS: [Shader; 4] = [
-    shader!("matmul_workgroup", include "weights_q4", include "packed_q4", include "row_sums", include "row_tile", include "workgroup_tile"),
-    shader!("matmul_workgroup", include "weights_q8", include "packed_q8", include "row_sums", include "row_tile", include "workgroup_tile"),
-    shader!("matmul_workgroup", include "weights_f16", include "packed_f16", include "row_sums", include "row_tile", include "workgroup_tile"),
-    shader!("matmul_workgroup", include "weights_f32", include "packed_f32", include "row_sums", include "row_tile", include "workgroup_tile"),
+    shader!("matmul_workgroup", include "weights_q4", include "packed_q4", include "row_sums", include "row_tile", include "column_blocks", include "workgroup_tile"),
+    shader!("matmul_workgroup", include "weights_q8", include "packed_q8", include "row_sums", include "row_tile", include "column_blocks", include "workgroup_tile"),
+    shader!("matmul_workgroup", include "weights_f16", include "packed_f16", include "row_sums", include "row_tile", include "column_blocks", include "workgroup_tile"),
+    shader!("matmul_workgroup", include "weights_f32", include "packed_f32", include "row_sums", include "row_tile", include "column_blocks", include "workgroup_tile"),
 ];
 
 /// Workgroups that a product by blocks should have before one of them takes more outputs.

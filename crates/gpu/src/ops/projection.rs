@@ -22,10 +22,10 @@ pub(super) const SUBGROUP_SHADERS: [Shader; 4] = [
 ];
 
 pub(super) const WORKGROUP_SHADERS: [Shader; 4] = [
-    shader!("projection_workgroup", include "rows", include "weights_q4", include "packed_q4", include "projection", include "row_sums"),
-    shader!("projection_workgroup", include "rows", include "weights_q8", include "packed_q8", include "projection", include "row_sums"),
-    shader!("projection_workgroup", include "rows", include "weights_f16", include "packed_f16", include "projection", include "row_sums"),
-    shader!("projection_workgroup", include "rows", include "weights_f32", include "packed_f32", include "projection", include "row_sums"),
+    shader!("projection_workgroup", include "rows", include "weights_q4", include "packed_q4", include "projection", include "row_sums", include "column_blocks"),
+    shader!("projection_workgroup", include "rows", include "weights_q8", include "packed_q8", include "projection", include "row_sums", include "column_blocks"),
+    shader!("projection_workgroup", include "rows", include "weights_f16", include "packed_f16", include "projection", include "row_sums", include "column_blocks"),
+    shader!("projection_workgroup", include "rows", include "weights_f32", include "packed_f32", include "projection", include "row_sums", include "column_blocks"),
 ];
 
 /// The most rows of a batch: what the kernels' table of rows holds.

@@ -5,6 +5,7 @@
 
 mod case;
 mod forward;
+mod projection;
 mod training;
 
 use crate::{AdapterKind, Gpu, GpuError, Result};
@@ -33,9 +34,11 @@ pub struct KernelCheck {
 /// # Errors
 /// A lost device ends the test; every other failure is reported as a [`KernelCheck`].
 pub async fn self_test(gpu: &Gpu, observe: &mut dyn FnMut(&KernelCheck)) -> Result<Vec<KernelCheck>> {
-    let tiled: &[&[_]] = if gpu.kind() == AdapterKind::Gpu { &[forward::TILED, training::TILED] } else { &[] };
+    let tiled: &[&[_]] =
+        if gpu.kind() == AdapterKind::Gpu { &[forward::TILED, projection::TILED, training::TILED] } else { &[] };
     let mut checks = vec![];
-    for &(name, build) in [forward::CHECKS, training::CHECKS].iter().chain(tiled).copied().flatten() {
+    for &(name, build) in [forward::CHECKS, projection::CHECKS, training::CHECKS].iter().chain(tiled).copied().flatten()
+    {
         let check = match run(gpu, build).await {
             Ok(Finding { error, tolerance, message }) => {
                 KernelCheck { name, passed: message.is_empty(), error, tolerance, message }
