@@ -27,41 +27,21 @@ fn add_columns(sum: vec4<f32>, w: Weights, low: vec4<f32>, high: vec4<f32>) -> v
     return s + vec4(w.a.high.w, w.b.high.w, w.c.high.w, w.d.high.w) * high.w;
 }
 
-// One row's sums for four outputs, and the sum of its squares.
-struct Line {
-    sums: vec4<f32>,
-    squares: f32,
-}
-
-// Adds columns 8i .. 8i+8 of row r.
-fn add_line(line: Line, w: Weights, r: u32, i: u32) -> Line {
-    let low = columns_of(r, 2u * i);
-    let high = columns_of(r, 2u * i + 1u);
-    let sums = add_columns(line.sums, w, low * gain_of(2u * i), high * gain_of(2u * i + 1u));
-    return Line(sums, (line.squares + square(low)) + square(high));
-}
-
+// Sums of two rows for four outputs.
 struct Pair {
-    first: Line,
-    second: Line,
+    first: vec4<f32>,
+    second: vec4<f32>,
 }
 
-// Adds part j of block i.
-fn add_part(pair: Pair, a: Block, b: Block, c: Block, d: Block, row: u32, i: u32, j: u32) -> Pair {
+// Adds part j of block i, eight columns.
+fn add_part(pair: Pair, at: vec2<u32>, a: Block, b: Block, c: Block, d: Block, i: u32, j: u32) -> Pair {
     let w = Weights(eight_of(a, j), eight_of(b, j), eight_of(c, j), eight_of(d, j));
-    let first = add_line(pair.first, w, row, 4u * i + j);
+    let q = 8u * i + 2u * j;
+    let first = add_columns(pair.first, w, x[at.x + q], x[at.x + q + 1u]);
     if ROWS == 1u {
         return Pair(first, pair.second);
     }
-    return Pair(first, add_line(pair.second, w, row + 1u, 4u * i + j));
-}
-
-// Loops, so that compilers have one copy of it.
-fn finish_line(row: u32, first: u32, line: Line) {
-    let s = line.sums * factor(line.squares);
-    for (var i = 0u; i < select(4u, 2u, SWIGLU); i++) {
-        finish(row, first + i * LANES, s[i], s[(i + 2u) % 4u]);
-    }
+    return Pair(first, add_columns(pair.second, w, x[at.y + q], x[at.y + q + 1u]));
 }
 
 @compute @workgroup_size(LANES)
@@ -71,6 +51,7 @@ fn rows_per_invocation(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
     let near = min(vec2(first, first + LANES), vec2(HALF - 1u));
     let far = select(min(vec2(first + 2u * LANES, first + 3u * LANES), vec2(N - 1u)), near + HALF, vec2(SWIGLU));
     let row = group.y * ROWS;
+    let at = vec2(start_of(row), start_of(row + 1u));
     var pair = Pair();
     for (var i = 0u; i < K / 32u; i++) {
         let a = block_of(near.x, i);
@@ -78,51 +59,41 @@ fn rows_per_invocation(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
         let c = block_of(far.x, i);
         let d = block_of(far.y, i);
         // Emulated adapters pay for a loop's every round.
-        pair = add_part(pair, a, b, c, d, row, i, 0u);
-        pair = add_part(pair, a, b, c, d, row, i, 1u);
-        pair = add_part(pair, a, b, c, d, row, i, 2u);
-        pair = add_part(pair, a, b, c, d, row, i, 3u);
+        pair = add_part(pair, at, a, b, c, d, i, 0u);
+        pair = add_part(pair, at, a, b, c, d, i, 1u);
+        pair = add_part(pair, at, a, b, c, d, i, 2u);
+        pair = add_part(pair, at, a, b, c, d, i, 3u);
     }
-    var lines = array(pair.first, pair.second);
+    var sums = array(pair.first, pair.second);
+    // Loops, so that compilers have one copy of what is in them.
     for (var r = 0u; r < ROWS; r++) {
-        finish_line(row + r, first, lines[r]);
+        for (var i = 0u; i < select(4u, 2u, SWIGLU); i++) {
+            finish(row + r, first + i * LANES, sums[r][i], sums[r][(i + 2u) % 4u]);
+        }
     }
 }
 
-// Columns 4i .. 4i+4 of a tile's rows.
-struct Quads {
-    columns: array<Rows, 4>,
-    squares: Rows,
-}
-
-fn quads(row: u32, i: u32, squares: Rows) -> Quads {
-    let none = vec4(0.0);
-    let q0 = columns_of(row, i);
-    let q1 = columns_of(row + 1u, i);
-    let q2 = columns_of(row + 2u, i);
-    let q3 = columns_of(row + 3u, i);
-    var q4 = none;
-    var q5 = none;
-    var q6 = none;
-    var q7 = none;
+// Columns 4i .. 4i+4 of a tile's rows, which begin at `low` and `high`.
+fn quads(low: vec4<u32>, high: vec4<u32>, i: u32) -> array<Rows, 4> {
+    let q0 = x[low.x + i];
+    let q1 = x[low.y + i];
+    let q2 = x[low.z + i];
+    let q3 = x[low.w + i];
+    var q4 = vec4(0.0);
+    var q5 = vec4(0.0);
+    var q6 = vec4(0.0);
+    var q7 = vec4(0.0);
     if ROWS == 8u {
-        q4 = columns_of(row + 4u, i);
-        q5 = columns_of(row + 5u, i);
-        q6 = columns_of(row + 6u, i);
-        q7 = columns_of(row + 7u, i);
+        q4 = x[high.x + i];
+        q5 = x[high.y + i];
+        q6 = x[high.z + i];
+        q7 = x[high.w + i];
     }
-    let g = gain_of(i);
-    return Quads(
-        array(
-            Rows(vec4(q0.x, q1.x, q2.x, q3.x) * g.x, vec4(q4.x, q5.x, q6.x, q7.x) * g.x),
-            Rows(vec4(q0.y, q1.y, q2.y, q3.y) * g.y, vec4(q4.y, q5.y, q6.y, q7.y) * g.y),
-            Rows(vec4(q0.z, q1.z, q2.z, q3.z) * g.z, vec4(q4.z, q5.z, q6.z, q7.z) * g.z),
-            Rows(vec4(q0.w, q1.w, q2.w, q3.w) * g.w, vec4(q4.w, q5.w, q6.w, q7.w) * g.w),
-        ),
-        Rows(
-            squares.a + vec4(square(q0), square(q1), square(q2), square(q3)),
-            squares.b + vec4(square(q4), square(q5), square(q6), square(q7)),
-        ),
+    return array(
+        Rows(vec4(q0.x, q1.x, q2.x, q3.x), vec4(q4.x, q5.x, q6.x, q7.x)),
+        Rows(vec4(q0.y, q1.y, q2.y, q3.y), vec4(q4.y, q5.y, q6.y, q7.y)),
+        Rows(vec4(q0.z, q1.z, q2.z, q3.z), vec4(q4.z, q5.z, q6.z, q7.z)),
+        Rows(vec4(q0.w, q1.w, q2.w, q3.w), vec4(q4.w, q5.w, q6.w, q7.w)),
     );
 }
 
@@ -144,11 +115,10 @@ fn tile_per_invocation(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
     var s5 = Rows();
     var s6 = Rows();
     var s7 = Rows();
-    var squares = Rows();
+    let low = vec4(start_of(row), start_of(row + 1u), start_of(row + 2u), start_of(row + 3u));
+    let high = vec4(start_of(row + 4u), start_of(row + 5u), start_of(row + 6u), start_of(row + 7u));
     for (var i = 0u; i < K / 4u; i++) {
-        let q = quads(row, i, squares);
-        squares = q.squares;
-        let v = q.columns;
+        let v = quads(low, high, i);
         let block = i / 8u;
         s0 = add4(s0, load4(n.x, i, block_scale(n.x, block)), v);
         s1 = add4(s1, load4(n.y, i, block_scale(n.y, block)), v);
@@ -161,9 +131,8 @@ fn tile_per_invocation(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
     }
     var sums = array(s0, s1, s2, s3, s4, s5, s6, s7);
     for (var r = 0u; r < ROWS; r++) {
-        let by = factor(value_of(squares, r));
         for (var i = 0u; i < select(8u, 4u, SWIGLU); i++) {
-            finish(row + r, first + i * LANES, by * value_of(sums[i], r), by * value_of(sums[(i + 4u) % 8u], r));
+            finish(row + r, first + i * LANES, value_of(sums[i], r), value_of(sums[(i + 4u) % 8u], r));
         }
     }
 }

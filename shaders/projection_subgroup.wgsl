@@ -29,29 +29,17 @@ fn add32(sum: f32, w: Block, v: array<vec4<f32>, 8>) -> f32 {
     return add8_of_one(s, eight_of(w, 3u), v[6], v[7]);
 }
 
-// The squares of 32 columns, added in order.
-fn add_squares(sum: f32, own: f32) -> f32 {
-    if !NORMED {
-        return sum;
-    }
-    let low = from_lower(own);
-    let high = from_upper(own);
-    return (((((((sum + low.x) + low.y) + low.z) + low.w) + high.x) + high.y) + high.z) + high.w;
-}
-
 @compute @workgroup_size(LANES)
 fn row_per_subgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
     let row = group.y;
     let first = group.x * LANES * select(OUTPUTS, 4u, SWIGLU) + lane;
     let n = min(vec4(first) + LANES * vec4(0u, 1u, 2u, 3u), vec4(HALF - 1u));
     let m = select(min(vec4(first) + LANES * vec4(4u, 5u, 6u, 7u), vec4(N - 1u)), n + HALF, vec4(SWIGLU));
+    let at = row * (K / 4u) + lane;
     var a = vec4(0.0);
     var b = vec4(0.0);
-    var squares = 0.0;
     for (var i = 0u; i < K / 32u; i++) {
-        let value = columns_of(row, 8u * i + lane);
-        let own = value * gain_of(8u * i + lane);
-        squares = add_squares(squares, square(value));
+        let own = x[at + 8u * i];
         let v = array(
             subgroupBroadcast(own, 0u), subgroupBroadcast(own, 1u), subgroupBroadcast(own, 2u), subgroupBroadcast(own, 3u),
             subgroupBroadcast(own, 4u), subgroupBroadcast(own, 5u), subgroupBroadcast(own, 6u), subgroupBroadcast(own, 7u),
@@ -67,52 +55,34 @@ fn row_per_subgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_i
             b.w = add32(b.w, block_of(m.w, i), v);
         }
     }
-    let by = factor(squares);
-    var sums = array(by * a, by * b);
+    var sums = array(a, b);
     // A loop, so that compilers have one copy of what is in it.
     for (var i = 0u; i < select(OUTPUTS, 4u, SWIGLU); i++) {
         finish(row, first + i * LANES, sums[i / 4u][i % 4u], sums[1][i % 4u]);
     }
 }
 
-// What a tile carries along: columns as they are multiplied, and the squares of the invocation's own row.
-struct Columns {
-    v: array<Rows, 8>,
-    squares: f32,
-}
-
 fn of_eight_rows(own: f32) -> Rows {
     return Rows(from_lower(own), from_upper(own));
 }
 
-// Columns 8i .. 8i+8 of the tile's rows. Of 8 rows an invocation reads one; of 4 rows it reads half of one.
-fn columns(row: u32, lane: u32, i: u32, squares: f32) -> Columns {
+// Eight columns of the tile's rows. Of 8 rows an invocation reads all of one, from `at` on; of 4 rows half of one.
+fn columns(at: u32) -> array<Rows, 8> {
+    let low = x[at];
     if ROWS == 4u {
-        let q = 2u * i + lane / 4u;
-        let value = columns_of(row + lane % 4u, q);
-        let own = value * gain_of(q);
-        var sum = squares;
-        if NORMED {
-            let mine = square(value);
-            let other = subgroupShuffleXor(mine, 4u);
-            sum = (squares + select(mine, other, lane >= 4u)) + select(other, mine, lane >= 4u);
-        }
         let none = vec4(0.0);
-        return Columns(array(
-            Rows(from_lower(own.x), none), Rows(from_lower(own.y), none),
-            Rows(from_lower(own.z), none), Rows(from_lower(own.w), none),
-            Rows(from_upper(own.x), none), Rows(from_upper(own.y), none),
-            Rows(from_upper(own.z), none), Rows(from_upper(own.w), none),
-        ), sum);
+        return array(
+            Rows(from_lower(low.x), none), Rows(from_lower(low.y), none),
+            Rows(from_lower(low.z), none), Rows(from_lower(low.w), none),
+            Rows(from_upper(low.x), none), Rows(from_upper(low.y), none),
+            Rows(from_upper(low.z), none), Rows(from_upper(low.w), none),
+        );
     }
-    let first = columns_of(row + lane, 2u * i);
-    let second = columns_of(row + lane, 2u * i + 1u);
-    let low = first * gain_of(2u * i);
-    let high = second * gain_of(2u * i + 1u);
-    return Columns(array(
+    let high = x[at + 1u];
+    return array(
         of_eight_rows(low.x), of_eight_rows(low.y), of_eight_rows(low.z), of_eight_rows(low.w),
         of_eight_rows(high.x), of_eight_rows(high.y), of_eight_rows(high.z), of_eight_rows(high.w),
-    ), (squares + square(first)) + square(second));
+    );
 }
 
 fn value_of(s: Rows, r: u32) -> f32 {
@@ -129,27 +99,24 @@ fn tile_per_subgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_
     var s1 = Rows();
     var s2 = Rows();
     var s3 = Rows();
-    var squares = 0.0;
+    let at = start_of(row + lane % ROWS) + lane / ROWS;
     for (var b = 0u; b < K / 32u; b++) {
         let w0 = block_of(near.x, b);
         let w1 = block_of(near.y, b);
         let w2 = block_of(far.x, b);
         let w3 = block_of(far.y, b);
         for (var j = 0u; j < 4u; j++) {
-            let c = columns(row, lane, 4u * b + j, squares);
-            squares = c.squares;
-            s0 = add8(s0, eight_of(w0, j), c.v);
-            s1 = add8(s1, eight_of(w1, j), c.v);
-            s2 = add8(s2, eight_of(w2, j), c.v);
-            s3 = add8(s3, eight_of(w3, j), c.v);
+            let v = columns(at + 8u * b + 2u * j);
+            s0 = add8(s0, eight_of(w0, j), v);
+            s1 = add8(s1, eight_of(w1, j), v);
+            s2 = add8(s2, eight_of(w2, j), v);
+            s3 = add8(s3, eight_of(w3, j), v);
         }
     }
-    let by = of_eight_rows(factor(squares));
     var sums = array(s0, s1, s2, s3);
     for (var r = 0u; r < ROWS; r++) {
         for (var i = 0u; i < select(4u, 2u, SWIGLU); i++) {
-            let f = value_of(by, r);
-            finish(row + r, first + i * LANES, f * value_of(sums[i], r), f * value_of(sums[(i + 2u) % 4u], r));
+            finish(row + r, first + i * LANES, value_of(sums[i], r), value_of(sums[(i + 2u) % 4u], r));
         }
     }
 }

@@ -1,13 +1,29 @@
 // The projection of include/projection.wgsl for GPUs, divided as include/column_blocks says. WEIGHT_START is a multiple of
 // 4. Needs include/weights_*, include/packed_*, include/projection, include/row_sums and include/column_blocks.
+// Where NORMED, x goes through RMSNorm on its way in:
+//   s[r, n] = sum_k W[n, k] (x[r, k] gain[k]) / sqrt(mean_k x[r, k]^2 + EPS),  gain [K].
 // The sums of squares, too, run over each block and then over the blocks; an invocation has one for a block and a row.
+
+override NORMED: bool = false;
+override EPS: f32 = 0.0;
+
+@group(0) @binding(5) var<storage, read> gain: array<vec4<f32>>;
 
 // For each of a round's blocks, and for all rounds before it, ROWS sums of squares.
 override SQUARES: u32 = 1u;
 var<workgroup> squares: array<f32, SQUARES>;
 
 fn four_of(row: u32, i: u32) -> vec4<f32> {
-    return columns_of(row, i) * gain_of(i);
+    let value = x[start_of(row) + i];
+    if NORMED {
+        return value * gain[i];
+    }
+    return value;
+}
+
+// What the sums of a row are multiplied by.
+fn factor(squares: f32) -> f32 {
+    return inverseSqrt(squares / f32(K) + EPS);
 }
 
 // With SWIGLU the first half of a workgroup's places are gates, the second half what they are multiplied by. Outputs
@@ -24,7 +40,8 @@ fn output_at(first: u32, i: u32) -> u32 {
 fn squares_of(row: u32, b: u32) -> f32 {
     var sum = 0.0;
     for (var i = 0u; i < 8u; i++) {
-        sum += square(columns_of(row, 8u * b + i));
+        let value = x[start_of(row) + 8u * b + i];
+        sum += dot(value, value);
     }
     return sum;
 }

@@ -1,15 +1,12 @@
 // A projection of a few rows with all that stands around it, for the kernels of projection*.wgsl:
-//   s[r, n] = sum_k W[n, k] x[r, k]                                  where not NORMED
-//   s[r, n] = sum_k W[n, k] (x[r, k] gain[k]) / sqrt(mean_k x[r, k]^2 + EPS)   where NORMED (RMSNorm)
+//   s[r, n] = sum_k W[n, k] x[r, k]      (on GPUs with RMSNorm of x, projection_workgroup.wgsl)
 //   s[r, n] += gate * sum_j B[slot - 1][n, j] u[r, j]                of the site that output n belongs to, if any
 //   y[r, Y_OFFSET + n] = s[r, n], or added to where ACCUMULATE, or, where SWIGLU,
 //   y[r, i] = silu(s[r, i]) s[r, N / 2 + i]                          0 <= i < N / 2
-// Shapes: x [rows, K], K a multiple of 32; gain [K]; W [N, K] (include weights_*); u [rows, U_STRIDE];
+// Shapes: x [rows, K], K a multiple of 32; W [N, K] (include weights_*); u [rows, U_STRIDE];
 // b: per slot SLOT_STRIDE elements; y [rows, Y_STRIDE]; count.x = rows, at most 64. Needs include/rows.
 // What a dispatch has no use for may be bound to anything. Every sum runs over the columns in order.
 
-override NORMED: bool = false;
-override EPS: f32 = 0.0;
 override SWIGLU: bool = false;
 override ACCUMULATE: bool = false;
 override Y_STRIDE: u32;
@@ -32,7 +29,6 @@ override SITE_2_B: u32 = 0u;
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 @group(0) @binding(3) var<uniform> count: vec4<u32>;
-@group(0) @binding(5) var<storage, read> gain: array<vec4<f32>>;
 @group(0) @binding(6) var<uniform> rows: array<Row, 64>;
 @group(0) @binding(7) var<storage, read> sequences: array<Sequence>;
 @group(0) @binding(8) var<storage, read> u: array<f32>;
@@ -41,32 +37,9 @@ override SITE_2_B: u32 = 0u;
 // N, or N / 2 where SWIGLU.
 override HALF: u32;
 
-// Columns 4q .. 4q+4 of row r. Rows beyond the last one repeat the last one; their results are not stored.
-fn columns_of(r: u32, q: u32) -> vec4<f32> {
-    return x[min(r, count.x - 1u) * (K / 4u) + q];
-}
-
-// What columns 4q .. 4q+4 are multiplied by.
-fn gain_of(q: u32) -> vec4<f32> {
-    if NORMED {
-        return gain[q];
-    }
-    return vec4(1.0);
-}
-
-fn square(value: vec4<f32>) -> f32 {
-    if NORMED {
-        return dot(value, value);
-    }
-    return 0.0;
-}
-
-// What the sums of a row are multiplied by.
-fn factor(squares: f32) -> f32 {
-    if NORMED {
-        return inverseSqrt(squares / f32(K) + EPS);
-    }
-    return 1.0;
+// Where row r of x begins. Rows beyond the last one repeat the last one; their results are not stored.
+fn start_of(r: u32) -> u32 {
+    return min(r, count.x - 1u) * (K / 4u);
 }
 
 struct Site {

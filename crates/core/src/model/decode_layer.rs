@@ -31,7 +31,7 @@ impl DecodeScratch {
             hidden: gpu.storage("ffn hidden", max_rows * config.ffn)?,
             gate_up: in_parts.then(|| gpu.storage("gate and up", max_rows * 2 * config.ffn)).transpose()?,
             low_rank: adapter.map(|adapter| gpu.storage("A x", max_rows * 3 * adapter.sites.rank)).transpose()?,
-            normed: (!ops::projection_gains_by_norm(gpu))
+            normed: (!ops::projection_norms(gpu))
                 .then(|| gpu.storage("normed", max_rows * config.hidden))
                 .transpose()?,
         })

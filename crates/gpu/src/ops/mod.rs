@@ -51,7 +51,7 @@ pub(crate) use matmul_transposed::{TransposedVariant, matmul_transposed_as};
 pub use optimizer::{AdamWSettings, OptimizerBuffers, OptimizerStep, adamw, sgd};
 pub use projection::{
     AdaptedOutputs, AdapterTerm, Finish, InputNorm, PROJECTION_ROWS, PROJECTION_SITES, Projection, projection,
-    projection_gains_by_norm, projection_runs_on,
+    projection_norms, projection_runs_on,
 };
 pub use rms_norm::{RmsNorm, rms_norm};
 pub use rms_norm_backward::{RmsNormBackward, rms_norm_backward};

@@ -43,7 +43,7 @@ const SITE_CONSTANTS: [[&str; 3]; PROJECTION_SITES] =
 pub struct Projection<'a> {
     /// Input, [rows, k].
     pub x: &'a Buffer,
-    /// RMSNorm of the input on its way in.
+    /// RMSNorm of the input on its way in, where the device [can](projection_norms).
     pub norm: Option<InputNorm<'a>>,
     /// W, [n, k].
     pub weight: &'a Weight,
@@ -121,10 +121,10 @@ pub const fn projection_runs_on(k: usize) -> bool {
     k.is_multiple_of(BLOCK)
 }
 
-/// Whether a norm on the way in costs less than a launch of its own. Without subgroups an emulated adapter reads the gain
-/// anew for every few outputs, which costs more.
-pub fn projection_gains_by_norm(gpu: &Gpu) -> bool {
-    gpu.kind() == AdapterKind::Gpu || gpu.has_subgroups_of(SUBGROUP)
+/// Whether this device's kernels can do the norm. Those for emulated adapters cannot: they would read the gain anew for
+/// every few outputs, and a read costs them more than a launch saves.
+pub fn projection_norms(gpu: &Gpu) -> bool {
+    gpu.kind() == AdapterKind::Gpu
 }
 
 /// Entry point, how it divides the product, and its constants for that.
@@ -182,7 +182,7 @@ fn form(gpu: &Gpu, args: &Projection<'_>) -> Form {
 /// Ranges that do not fit, buffers that are too small, rows that are no whole blocks, or a failure of the device.
 pub fn projection(gpu: &Gpu, args: Projection<'_>) -> Result<Dispatch> {
     let Weight { outputs: n, inputs: k, format, buffer } = args.weight;
-    check(&args)?;
+    check(gpu, &args)?;
     let swiglu = args.finish == Finish::Swiglu;
     let half = if swiglu { n / 2 } else { *n };
     let form = form(gpu, &args);
@@ -192,8 +192,6 @@ pub fn projection(gpu: &Gpu, args: Projection<'_>) -> Result<Dispatch> {
         ("N", *n as f64),
         ("K", *k as f64),
         ("HALF", half as f64),
-        ("NORMED", flag(args.norm.is_some())),
-        ("EPS", args.norm.map_or(0.0, |norm| f64::from(norm.epsilon))),
         ("SWIGLU", flag(swiglu)),
         ("ACCUMULATE", flag(args.finish == Finish::Accumulate)),
         ("Y_STRIDE", args.y_stride as f64),
@@ -201,7 +199,6 @@ pub fn projection(gpu: &Gpu, args: Projection<'_>) -> Result<Dispatch> {
     ];
     constants.extend(form.constants);
     // What is not used is bound to the weight.
-    let gain = args.norm.map_or(buffer, |norm| norm.gain);
     let (mut sequences, mut u, mut b) = (buffer, buffer, buffer);
     if let Some(adapter) = args.adapter {
         (sequences, u, b) = (adapter.sequences, adapter.u, adapter.b);
@@ -215,16 +212,19 @@ pub fn projection(gpu: &Gpu, args: Projection<'_>) -> Result<Dispatch> {
             constants.extend([first, end, b].into_iter().zip(range.map(|value| value as f64)));
         }
     }
+    if let Some(norm) = args.norm {
+        constants.extend([("NORMED", 1.0), ("EPS", f64::from(norm.epsilon))]);
+    }
     let kernel = gpu.kernel(shader_for(form.shaders, *format), form.entry, &constants)?;
-    let mut buffers =
-        vec![(0, args.x), (2, args.y), (3, args.count), (5, gain), (6, args.rows), (7, sequences), (8, u), (9, b)];
+    let mut buffers = vec![(0, args.x), (2, args.y), (3, args.count), (6, args.rows), (7, sequences), (8, u), (9, b)];
+    buffers.extend(projection_norms(gpu).then(|| (5, args.norm.map_or(buffer, |norm| norm.gain))));
     buffers.extend((format.is_quantised() || !form.by_fours).then_some((1, buffer)));
     buffers.extend(form.by_fours.then_some((4, buffer)));
     let per_group = if swiglu { form.outputs / 2 } else { form.outputs };
     gpu.bind(&kernel, Grid::over_rows(half.div_ceil(per_group) as u32, form.rows), &buffers)
 }
 
-fn check(args: &Projection<'_>) -> Result<()> {
+fn check(gpu: &Gpu, args: &Projection<'_>) -> Result<()> {
     let wrong = |reason: String| Err(GpuError::Shape { op: "projection", reason });
     let Weight { outputs: n, inputs: k, .. } = *args.weight;
     if !projection_runs_on(k) || !args.weight_start.is_multiple_of(4) || args.max_rows > PROJECTION_ROWS {
@@ -249,6 +249,9 @@ fn check(args: &Projection<'_>) -> Result<()> {
     require("projection", args.y, args.y_stride)?;
     require("projection", args.rows, 4 * PROJECTION_ROWS)?;
     if let Some(norm) = args.norm {
+        if !projection_norms(gpu) {
+            return wrong("this device's kernels take no norm".to_owned());
+        }
         require("projection", norm.gain, k)?;
     }
     let Some(adapter) = args.adapter else { return Ok(()) };

@@ -10,6 +10,7 @@ struct Whole {
     n: usize,
     k: usize,
     slots: Vec<u32>,
+    /// Whether there is a norm before it, where the device can.
     normed: bool,
     /// First output and number of outputs of each site.
     sites: Vec<(usize, usize)>,
@@ -35,6 +36,7 @@ impl Whole {
     /// What the kernel gives for the first `count` rows, run as for `max_rows`.
     fn run(&self, gpu: &TestGpu, count: usize, max_rows: usize) -> (Vec<f32>, Vec<f64>) {
         let &Self { n, k, rank, .. } = self;
+        let normed = self.normed && projection_norms(gpu);
         let mut rng = Rng::new(7);
         let rows: Vec<Row> = (self.slots.iter().enumerate())
             .map(|(i, &slot)| Row { slot, sequence: i as u32 % 2, ..Row::default() })
@@ -57,7 +59,7 @@ impl Whole {
         let sequence_buffer = gpu.upload(&sequences);
         let args = Projection {
             x: &gpu.upload(&x[..count * k]),
-            norm: self.normed.then_some(InputNorm { gain: &gain_buffer, epsilon: EPSILON }),
+            norm: normed.then_some(InputNorm { gain: &gain_buffer, epsilon: EPSILON }),
             weight: &weight,
             weight_start: 0,
             adapter: (!sites.is_empty()).then_some(AdapterTerm {
@@ -82,7 +84,7 @@ impl Whole {
         assert_eq!(got, gpu.run(&dispatch, count, &y), "a second run must give the same bits");
 
         let input: Vec<f32> =
-            if self.normed { twins::rms_norm(&x, &gain, EPSILON).iter().map(|&v| v as f32).collect() } else { x };
+            if normed { twins::rms_norm(&x, &gain, EPSILON).iter().map(|&v| v as f32).collect() } else { x };
         let mut sums = twins::matmul(&input, &w, k);
         for (i, site) in sites.iter().enumerate() {
             let shape = twins::LoraUp {
@@ -200,6 +202,8 @@ fn what_does_not_fit_is_refused() {
         assert!(refused(Projection { y_offset: 3, ..args }));
         assert!(refused(Projection { weight_start: 2, ..args }));
         assert!(refused(Projection { max_rows: PROJECTION_ROWS + 1, ..args }));
+        let norm = Some(InputNorm { gain: &x, epsilon: EPSILON });
+        assert_eq!(refused(Projection { norm, ..args }), !projection_norms(gpu));
         assert!(refused(Projection { finish: Finish::Swiglu, ..args }), "SwiGLU into part of a row");
     });
 }

@@ -23,7 +23,7 @@ pub(super) const TILED: &[(&str, Build)] = &[
     ("projection (Q4, 4 outputs an item, two rounds)", |gpu| projection(gpu, SourceType::Q4_1, (2050, 576), 7)),
 ];
 
-/// A norm before it, an adapter on part of its outputs, and SwiGLU for even numbers of rows, else added to what is there.
+/// A norm before it where the device can, an adapter on part of its outputs, and SwiGLU for even numbers of rows, else added to what is there.
 fn projection(gpu: &Gpu, source: SourceType, (n, k): (usize, usize), count_of_rows: usize) -> Result<Case> {
     let (rank, epsilon, slot_stride) = (3, 1e-5, 3 * 40 + 7);
     let swiglu = count_of_rows.is_multiple_of(2);
@@ -36,8 +36,9 @@ fn projection(gpu: &Gpu, source: SourceType, (n, k): (usize, usize), count_of_ro
     let (u, b) = (rng.normal(count_of_rows * rank), rng.normal(2 * slot_stride));
     let site = AdaptedOutputs { first: 11, outputs: 40, b_offset: 5 };
 
+    let norms = ops::projection_norms(gpu);
     let normed: Vec<f32> = twins::rms_norm(&x, &gain, epsilon).iter().map(|&v| v as f32).collect();
-    let mut sums = twins::matmul(&normed, &w, k);
+    let mut sums = twins::matmul(if norms { &normed } else { &x }, &w, k);
     let AdaptedOutputs { first: y_offset, outputs, b_offset } = site;
     let term =
         twins::LoraUp { u_stride: rank, u_offset: 0, b_offset, slot_stride, rank, outputs, y_stride: n, y_offset };
@@ -57,7 +58,7 @@ fn projection(gpu: &Gpu, source: SourceType, (n, k): (usize, usize), count_of_ro
     let sequences = gpu.storage_from("sequences", &sequences)?;
     let args = ops::Projection {
         x: &gpu.storage_from("x", &x)?,
-        norm: Some(InputNorm { gain: &gain, epsilon }),
+        norm: norms.then_some(InputNorm { gain: &gain, epsilon }),
         weight: &weight,
         weight_start: 0,
         adapter: Some(AdapterTerm { sequences: &sequences, u: &u, b: &b, slot_stride, rank, sites: &[site] }),

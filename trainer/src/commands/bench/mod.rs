@@ -1,6 +1,7 @@
 //! `trainer bench`: speed, each figure beside what the adapter's own matrix product reaches in the same run.
 
 mod adapters;
+mod decoding;
 mod matmul;
 mod measure;
 mod roofline;

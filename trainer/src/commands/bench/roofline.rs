@@ -15,10 +15,11 @@ use tmem_gpu::ops::{
     AdamWSettings, Attention, AttentionBackward, CrossEntropy, LoraDown, LoraSite, LoraUp, Matmul, MatmulTransposed,
     OptimizerBuffers, OptimizerStep, RmsNorm, RmsNormBackward, SwigluBackward, adamw, attention, attention_backward,
     cross_entropy, gradient_norm, lora_backward_b, lora_backward_u, lora_down, lora_up, matmul, matmul_transposed,
-    rms_norm, rms_norm_backward, swiglu, swiglu_backward,
+    projection_norms, rms_norm, rms_norm_backward, swiglu, swiglu_backward,
 };
 use tmem_gpu::{Buffer, Dispatch, Gpu, Row, Sequence, Weight};
 
+use super::decoding::Form;
 use super::measure::{PAIR_TOKENS, PAIRS};
 
 /// Rows of a prompt.
@@ -86,12 +87,12 @@ pub(super) async fn bandwidth(gpu: &Gpu, repetitions: usize) -> Result<f64> {
 }
 
 /// A kernel to be measured.
-struct Case {
-    name: String,
-    rows: usize,
-    dispatches: Vec<Dispatch>,
-    operations: f64,
-    bytes: f64,
+pub(super) struct Case {
+    pub(super) name: String,
+    pub(super) rows: usize,
+    pub(super) dispatches: Vec<Dispatch>,
+    pub(super) operations: f64,
+    pub(super) bytes: f64,
 }
 
 /// Measures all of them, the best of `repetitions` each.
@@ -134,8 +135,8 @@ fn numbers(count: usize) -> Vec<f32> {
     (0..count).map(|i| 0.1 * (i as f32 * 0.37).sin()).collect()
 }
 
-struct Bench<'a> {
-    gpu: &'a Gpu,
+pub(super) struct Bench<'a> {
+    pub(super) gpu: &'a Gpu,
     engine: &'a Engine,
     config: &'a ModelConfig,
     rank: usize,
@@ -147,11 +148,11 @@ impl<'a> Bench<'a> {
         Self { gpu, engine, config, rank: engine.settings().fast.rank }
     }
 
-    fn floats(&self, name: &str, count: usize) -> Result<Buffer> {
+    pub(super) fn floats(&self, name: &str, count: usize) -> Result<Buffer> {
         Ok(self.gpu.storage_from(name, &numbers(count))?)
     }
 
-    fn count(&self, rows: usize) -> Result<Buffer> {
+    pub(super) fn count(&self, rows: usize) -> Result<Buffer> {
         Ok(self.gpu.uniform("count", &[rows as u32, 1, 0, 0])?)
     }
 
@@ -162,21 +163,30 @@ impl<'a> Bench<'a> {
         let (gate_up, down) = (weight(Projection::GateProj), weight(Projection::DownProj));
         let head = self.engine.model().weights.head_part();
         let mut cases = Vec::new();
-        for (rows, what) in [(PROMPT, "prefill"), (1, "decode"), (BATCH, "decode")] {
-            for (weight, name) in [(qkv, "q k v"), (output, "o"), (gate_up, "gate up"), (down, "down"), (head, "head")]
-            {
-                if !(rows == PROMPT && name == "head") {
-                    cases.push(self.product(&format!("{what}: {name}"), rows, weight)?);
-                }
+        for (weight, name) in [(qkv, "q k v"), (output, "o"), (gate_up, "gate up"), (down, "down")] {
+            cases.push(self.product(&format!("prefill: {name}"), PROMPT, weight)?);
+        }
+        for rows in [1, BATCH] {
+            // The norm before them is in their launch where the device can.
+            let normed = Form { normed: projection_norms(self.gpu), ..Form::default() };
+            let swiglu = Form { swiglu: true, ..normed };
+            let adapted = Form { rank: self.rank, ..swiglu };
+            for (form, weight, name) in [
+                (normed, qkv, "q k v"),
+                (Form::default(), output, "o"),
+                (swiglu, gate_up, "gate up, SwiGLU"),
+                (adapted, gate_up, "gate up, LoRA, SwiGLU"),
+                (Form::default(), down, "down"),
+                (normed, head, "head"),
+            ] {
+                cases.push(self.projection(&format!("decode: {name}"), rows, weight, form)?);
             }
         }
         cases.push(self.attention("prefill: attention", PROMPT, 1)?);
         cases.push(self.attention("decode: attention", BATCH, BATCH)?);
         cases.push(self.norm("prefill: RMSNorm", PROMPT)?);
         cases.push(self.swiglu("prefill: SwiGLU", PROMPT)?);
-        for (rows, what) in [(training, "step"), (BATCH, "decode")] {
-            cases.extend(self.lora(what, rows)?);
-        }
+        cases.extend(self.lora("step", training)?);
         for (weight, name) in [(qkv, "q k v"), (gate_up, "gate up"), (down, "down")] {
             cases.push(self.transposed(&format!("step: backward of {name}"), training, weight)?);
         }
