@@ -1,4 +1,4 @@
-// Weights of format Q4 (crates/gpu/src/weights.rs): w = d * q + m. One of four includes with the same functions:
+// Weights of format Q4 (crates/gpu/src/weights.rs): w = d * q + m. One of five includes with the same functions:
 //   block_scale(n, b)     scale and offset of block b (32 elements) of row n
 //   load8(n, i, scale)    elements 8i .. 8i+8 of row n, scale being that of their block
 //   load4(n, i, scale)    elements 4i .. 4i+4

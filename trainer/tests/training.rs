@@ -211,7 +211,7 @@ fn reinforcement_that_is_killed_goes_on_to_the_same_bytes() {
     let (steps, evaluations) = (lines(&unbroken[0]), lines(&unbroken[1]));
     assert_eq!((steps.len(), evaluations.len()), (6, 4), "evaluations before steps 0, 2 and 4, and at the end");
     let all = |key: &str| steps.iter().map(|step| step[key].as_f64().unwrap()).collect::<Vec<_>>();
-    // The sampler's weights are the learner's, rounded to half precision.
+    // The sampler's weights are the learner's, rounded to 16 bits.
     assert!(all("gap").iter().all(|&gap| gap < 5e-3), "{:?}", all("gap"));
     assert!(all("groups_that_differ").iter().any(|&groups| groups > 0.0), "some episodes do better than others");
     assert!(all("gradient_norm").iter().any(|&norm| norm > 0.0));

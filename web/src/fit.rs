@@ -4,6 +4,7 @@ use tmem_core::engine::{BatchRoom, MemoryEstimate};
 use tmem_core::model::gguf::{GgufError, GgufReader, TensorInfo};
 use tmem_core::model::{LoadError, ModelConfig};
 use tmem_core::settings::Settings;
+use tmem_gpu::WeightFormat;
 
 use crate::format;
 
@@ -23,7 +24,7 @@ pub struct Gauge {
     file_bytes: u64,
     settings: Settings,
     room: Room,
-    /// Whether a slow adapter is merged, which holds the projections in half precision.
+    /// Whether a slow adapter is merged, which holds quantised projections in 16 bits.
     merged: bool,
 }
 
@@ -66,13 +67,15 @@ impl Gauge {
         let Some(header) = reader.header() else { return Ok(()) };
         let config = ModelConfig::from_gguf(header).map_err(LoadError::from)?;
         // Embedding and head are cut to what one buffer takes.
-        let whole = header.tensors.iter().filter(|tensor| tensor.name.starts_with("blk."));
-        let largest = whole.map(|tensor| tensor.bytes()).max().unwrap_or(0);
+        let whole: Vec<_> = header.tensors.iter().filter(|tensor| tensor.name.starts_with("blk.")).collect();
+        let held = |tensor: &TensorInfo| match tensor.ty.block_len() {
+            2.. if self.merged => WeightFormat::Q16.bytes(tensor.rows, tensor.row_len),
+            _ => tensor.bytes(),
+        };
+        let largest = whole.iter().map(|tensor| held(tensor)).max().unwrap_or(0);
+        let merging: u64 = whole.iter().map(|tensor| held(tensor).saturating_sub(tensor.bytes())).sum();
+        let file_bytes = self.file_bytes + merging;
         // Settings that do not suit this model are told of when they are taken into use.
-        let half_precision =
-            |tensor: &TensorInfo| (2 * tensor.rows as u64 * tensor.row_len as u64).saturating_sub(tensor.bytes());
-        let projections = header.tensors.iter().filter(|tensor| self.merged && tensor.name.starts_with("blk."));
-        let file_bytes = self.file_bytes + projections.map(half_precision).sum::<u64>();
         let needed =
             MemoryEstimate::new(&config, file_bytes, &self.settings, BatchRoom::default()).map_or(0, |sum| sum.total());
         self.reader = None;

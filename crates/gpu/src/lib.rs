@@ -33,4 +33,4 @@ pub use memory::{Buffer, MemoryCounter};
 pub use read_ring::ReadRing;
 pub use self_test::{KernelCheck, self_test};
 pub use tuning::{Product, Tuning};
-pub use weights::{SourceType, Weight, WeightFormat, dequantise};
+pub use weights::{SourceType, Weight, WeightFormat, dequantise, encode_q16};

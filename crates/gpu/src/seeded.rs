@@ -34,6 +34,10 @@ pub(crate) fn random_source(source: SourceType, n: usize, k: usize, seed: u64) -
         match source {
             SourceType::F32 => bytes.extend(value[0].to_le_bytes()),
             SourceType::F16 => bytes.extend(f16::from_f32(value[0]).to_le_bytes()),
+            SourceType::Q16 => {
+                bytes.extend((value[0] * 4e-5).to_le_bytes());
+                bytes.extend(rng.below(256, unit_bytes - 4).into_iter().map(|b| b as u8));
+            }
             _ => {
                 let scale = if source == SourceType::Q8_0 { 0.01 } else { 0.2 };
                 bytes.extend(f16::from_f32(value[0] * scale).to_le_bytes());

@@ -9,8 +9,8 @@ use crate::twins::compare;
 use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuOptions, SourceType, Weight};
 
 /// Every source type, and with it every weight format.
-pub(crate) const SOURCES: [SourceType; 5] =
-    [SourceType::Q4_0, SourceType::Q4_1, SourceType::Q8_0, SourceType::F16, SourceType::F32];
+pub(crate) const SOURCES: [SourceType; 6] =
+    [SourceType::Q4_0, SourceType::Q4_1, SourceType::Q8_0, SourceType::Q16, SourceType::F16, SourceType::F32];
 
 /// A device for tests.
 pub(crate) struct TestGpu(Gpu);

@@ -7,6 +7,7 @@
 //! |---|---|---|---|
 //! | Q4 | d·q + m, q in 0..16 | word w of a block: elements 8w..8w+8, element i at bits 4i | a word per block: f16 d (low), f16 m (high) |
 //! | Q8 | d·q, q in -128..128 | word w of a block: elements 4w..4w+4, a signed byte each | a word per block: f32 d |
+//! | Q16 | d·q, q in -32767..=32767 | word w of a block: elements 2w (low), 2w+1 (high), 16 signed bits each | a word per block: f32 d / 65536 |
 //! | F16 | itself | two elements a word, rows padded to even length | none |
 //! | F32 | itself | one element a word | none |
 
@@ -14,6 +15,10 @@ use half::f16;
 use serde::{Deserialize, Serialize};
 
 use crate::{Buffer, Gpu, GpuError, Result};
+
+mod q16;
+
+pub use q16::encode_q16;
 
 /// Elements of a quantised block.
 pub(crate) const BLOCK: usize = 32;
@@ -25,6 +30,8 @@ pub enum WeightFormat {
     Q4,
     /// 8 bits an element with a scale per block of 32.
     Q8,
+    /// 16 bits an element with a scale per block of 32.
+    Q16,
     /// Half precision.
     F16,
     /// Single precision.
@@ -33,11 +40,11 @@ pub enum WeightFormat {
 
 impl WeightFormat {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Q4, Self::Q8, Self::F16, Self::F32];
+    pub const ALL: [Self; 5] = [Self::Q4, Self::Q8, Self::Q16, Self::F16, Self::F32];
 
     /// Whether rows consist of blocks of 32.
     pub const fn is_quantised(self) -> bool {
-        matches!(self, Self::Q4 | Self::Q8)
+        matches!(self, Self::Q4 | Self::Q8 | Self::Q16)
     }
 
     /// Words of quants in a row of `k` elements.
@@ -45,6 +52,7 @@ impl WeightFormat {
         match self {
             Self::Q4 => k / 8,
             Self::Q8 => k / 4,
+            Self::Q16 => k / 2,
             Self::F16 => k.div_ceil(2),
             Self::F32 => k,
         }
@@ -61,7 +69,7 @@ impl WeightFormat {
     }
 }
 
-/// How rows lie in a model file. The block formats are those of GGUF.
+/// How rows lie in a model file. The block formats are those of GGUF, but for Q16.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SourceType {
     /// GGUF Q4_0: f16 d, 16 bytes; w = d·(q − 8); low nibbles hold elements 0..16, high nibbles 16..32.
@@ -70,6 +78,9 @@ pub enum SourceType {
     Q4_1,
     /// GGUF Q8_0: f16 d, 32 signed bytes; w = d·q.
     Q8_0,
+    /// f32 d, 32 signed 16-bit integers, little-endian; w = d·q. Our own, for what is computed while a model loads
+    /// ([`encode_q16`]): no file has it.
+    Q16,
     /// Little-endian half precision.
     F16,
     /// Little-endian single precision.
@@ -82,6 +93,7 @@ impl SourceType {
         match self {
             Self::Q4_0 | Self::Q4_1 => WeightFormat::Q4,
             Self::Q8_0 => WeightFormat::Q8,
+            Self::Q16 => WeightFormat::Q16,
             Self::F16 => WeightFormat::F16,
             Self::F32 => WeightFormat::F32,
         }
@@ -93,6 +105,7 @@ impl SourceType {
             Self::Q4_0 => (BLOCK, 18),
             Self::Q4_1 => (BLOCK, 20),
             Self::Q8_0 => (BLOCK, 34),
+            Self::Q16 => (BLOCK, q16::BLOCK_BYTES),
             Self::F16 => (1, 2),
             Self::F32 => (1, 4),
         }
@@ -223,6 +236,7 @@ fn repack(source: SourceType, unit: &[u8], quants: &mut Vec<u32>, scales: &mut V
             scales.push(half_at(unit, 0).to_f32().to_bits());
             quants.extend(unit[2..].chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])));
         }
+        SourceType::Q16 => q16::repack(unit, quants, scales),
         SourceType::F16 => quants.extend(unit.chunks(4).map(|b| {
             let high = if b.len() == 4 { [b[2], b[3]] } else { [0; 2] };
             u32::from_le_bytes([b[0], b[1], high[0], high[1]])
@@ -245,6 +259,7 @@ pub fn dequantise(source: SourceType, bytes: &[u8]) -> Vec<f32> {
                 let d = half_at(unit, 0).to_f32();
                 values.extend(unit[2..].iter().map(|&q| d * f32::from(q.cast_signed())));
             }
+            SourceType::Q16 => q16::dequantise(unit, &mut values),
             SourceType::F16 => values.push(half_at(unit, 0).to_f32()),
             SourceType::F32 => values.push(f32::from_le_bytes([unit[0], unit[1], unit[2], unit[3]])),
         }

@@ -1,15 +1,9 @@
 //! Token embeddings.
 
-use super::matmul::shader_for;
-use super::require;
+use super::{FORMATS, require, shader_for, shader_per_format};
 use crate::{Buffer, Dispatch, Gpu, Grid, Result, Shader, Weight, shader};
 
-pub(super) const SHADERS: [Shader; 4] = [
-    shader!("embed", include "rows", include "weights_q4"),
-    shader!("embed", include "rows", include "weights_q8"),
-    shader!("embed", include "rows", include "weights_f16"),
-    shader!("embed", include "rows", include "weights_f32"),
-];
+pub(super) const SHADERS: [Shader; FORMATS] = shader_per_format!("embed", include "rows");
 
 /// Arguments of [`embed`].
 #[derive(Debug, Clone, Copy)]

@@ -1,37 +1,19 @@
 //! Products with a weight matrix, for many rows. (For few there is [`projection`](super::projection()).)
 
-use super::matmul_workgroup::{self, Blocks, Division};
-use super::{SUBGROUP, require};
 use serde::{Deserialize, Serialize};
 
+use super::matmul_workgroup::{self, Blocks, Division};
+use super::{FORMATS, SUBGROUP, require, shader_for, shader_per_format};
 use crate::weights::BLOCK;
 use crate::{
     AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Product, Result, Shader, Weight, WeightFormat, shader,
 };
 
-pub(super) const SHADERS: [Shader; 4] = [
-    shader!("matmul", include "weights_q4", include "row_sums", include "row_tile", include "row_bases"),
-    shader!("matmul", include "weights_q8", include "row_sums", include "row_tile", include "row_bases"),
-    shader!("matmul", include "weights_f16", include "row_sums", include "row_tile", include "row_bases"),
-    shader!("matmul", include "weights_f32", include "row_sums", include "row_tile", include "row_bases"),
-];
+pub(super) const SHADERS: [Shader; FORMATS] =
+    shader_per_format!("matmul", include "row_sums", include "row_tile", include "row_bases");
 
-pub(super) const SUBGROUP_SHADERS: [Shader; 4] = [
-    shader!("matmul_subgroup", include "weights_q4", include "row_sums", include "row_tile", include "subgroup"),
-    shader!("matmul_subgroup", include "weights_q8", include "row_sums", include "row_tile", include "subgroup"),
-    shader!("matmul_subgroup", include "weights_f16", include "row_sums", include "row_tile", include "subgroup"),
-    shader!("matmul_subgroup", include "weights_f32", include "row_sums", include "row_tile", include "subgroup"),
-];
-
-/// The shader among `shaders`, one per format in the order of [`WeightFormat::ALL`], that reads `format`.
-pub(super) fn shader_for(shaders: &[Shader; 4], format: WeightFormat) -> &Shader {
-    match format {
-        WeightFormat::Q4 => &shaders[0],
-        WeightFormat::Q8 => &shaders[1],
-        WeightFormat::F16 => &shaders[2],
-        WeightFormat::F32 => &shaders[3],
-    }
-}
+pub(super) const SUBGROUP_SHADERS: [Shader; FORMATS] =
+    shader_per_format!("matmul_subgroup", include "row_sums", include "row_tile", include "subgroup");
 
 /// The algorithms of `shaders/matmul.wgsl`, `shaders/matmul_subgroup.wgsl` and `shaders/matmul_workgroup.wgsl`. Those per
 /// workgroup are for GPUs; they all give the same bits.
@@ -106,7 +88,7 @@ impl MatmulVariant {
         !matches!(self, Self::TilePerInvocation | Self::TilePerSubgroup)
     }
 
-    const fn shaders(self) -> &'static [Shader; 4] {
+    const fn shaders(self) -> &'static [Shader; FORMATS] {
         match self {
             Self::TilePerInvocation => &SHADERS,
             Self::TilePerSubgroup => &SUBGROUP_SHADERS,

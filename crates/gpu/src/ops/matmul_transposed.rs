@@ -1,30 +1,17 @@
 //! Product with a transposed weight matrix: the gradient of a linear layer through its input.
 
-use super::matmul::shader_for;
-use super::{SUBGROUP, require};
+use super::{FORMATS, SUBGROUP, require, shader_for, shader_per_format};
 use crate::weights::BLOCK;
 use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, Weight, WeightFormat, shader};
 
-pub(super) const SHADERS: [Shader; 4] = [
-    shader!("matmul_transposed", include "weights_q4", include "column_tile", include "row_bases"),
-    shader!("matmul_transposed", include "weights_q8", include "column_tile", include "row_bases"),
-    shader!("matmul_transposed", include "weights_f16", include "column_tile", include "row_bases"),
-    shader!("matmul_transposed", include "weights_f32", include "column_tile", include "row_bases"),
-];
+pub(super) const SHADERS: [Shader; FORMATS] =
+    shader_per_format!("matmul_transposed", include "column_tile", include "row_bases");
 
-pub(super) const SUBGROUP_SHADERS: [Shader; 4] = [
-    shader!("matmul_transposed_subgroup", include "weights_q4", include "column_tile", include "subgroup"),
-    shader!("matmul_transposed_subgroup", include "weights_q8", include "column_tile", include "subgroup"),
-    shader!("matmul_transposed_subgroup", include "weights_f16", include "column_tile", include "subgroup"),
-    shader!("matmul_transposed_subgroup", include "weights_f32", include "column_tile", include "subgroup"),
-];
+pub(super) const SUBGROUP_SHADERS: [Shader; FORMATS] =
+    shader_per_format!("matmul_transposed_subgroup", include "column_tile", include "subgroup");
 
-pub(super) const WORKGROUP_SHADERS: [Shader; 4] = [
-    shader!("matmul_transposed_workgroup", include "weights_q4", include "packed_q4", include "workgroup_tile"),
-    shader!("matmul_transposed_workgroup", include "weights_q8", include "packed_q8", include "workgroup_tile"),
-    shader!("matmul_transposed_workgroup", include "weights_f16", include "packed_f16", include "workgroup_tile"),
-    shader!("matmul_transposed_workgroup", include "weights_f32", include "packed_f32", include "workgroup_tile"),
-];
+pub(super) const WORKGROUP_SHADERS: [Shader; FORMATS] =
+    shader_per_format!(packed "matmul_transposed_workgroup", include "workgroup_tile");
 
 /// The algorithms of `shaders/matmul_transposed.wgsl`, `shaders/matmul_transposed_subgroup.wgsl` and
 /// `shaders/matmul_transposed_workgroup.wgsl`. All sum in the same order.
@@ -61,7 +48,7 @@ impl TransposedVariant {
         }
     }
 
-    const fn shaders(self) -> &'static [Shader; 4] {
+    const fn shaders(self) -> &'static [Shader; FORMATS] {
         match self {
             Self::TilePerInvocation => &SHADERS,
             Self::TilePerSubgroup => &SUBGROUP_SHADERS,

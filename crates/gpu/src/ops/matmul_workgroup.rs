@@ -1,14 +1,10 @@
 //! How `shaders/matmul_workgroup.wgsl` divides a product among workgroups.
 
+use super::{FORMATS, shader_per_format};
 use crate::weights::BLOCK;
 use crate::{Shader, shader};
 
-pub(super) const SHADERS: [Shader; 4] = [
-    shader!("matmul_workgroup", include "weights_q4", include "packed_q4", include "row_sums", include "row_tile", include "column_blocks", include "workgroup_tile"),
-    shader!("matmul_workgroup", include "weights_q8", include "packed_q8", include "row_sums", include "row_tile", include "column_blocks", include "workgroup_tile"),
-    shader!("matmul_workgroup", include "weights_f16", include "packed_f16", include "row_sums", include "row_tile", include "column_blocks", include "workgroup_tile"),
-    shader!("matmul_workgroup", include "weights_f32", include "packed_f32", include "row_sums", include "row_tile", include "column_blocks", include "workgroup_tile"),
-];
+pub(super) const SHADERS: [Shader; FORMATS] = shader_per_format!(packed "matmul_workgroup", include "row_sums", include "row_tile", include "column_blocks", include "workgroup_tile");
 
 /// Workgroups that a product by blocks should have before one of them takes more outputs.
 const DOZENS: usize = 64;

@@ -3,7 +3,7 @@
 //!
 //! [`Dispatch`]: crate::Dispatch
 
-use crate::{AdapterKind, Gpu, GpuError, Result, Shader};
+use crate::{AdapterKind, Gpu, GpuError, Result, Shader, WeightFormat};
 
 mod attention;
 mod attention_backward;
@@ -63,86 +63,76 @@ pub use swiglu::swiglu;
 pub use swiglu_backward::{SwigluBackward, swiglu_backward};
 
 /// Every shader of the crate, for the checks that go over all of them.
-pub const SHADERS: &[Shader] = &[
-    attention::SHADERS[0],
-    attention::SHADERS[1],
-    attention::SHADERS[2],
-    attention::SHADERS[3],
-    attention::SHADERS[4],
-    attention_backward::SHADERS[0],
-    attention_backward::SHADERS[1],
-    attention_backward::SHADERS[2],
-    cross_entropy::SHADERS[0],
-    cross_entropy::SHADERS[1],
-    embed::SHADERS[0],
-    embed::SHADERS[1],
-    embed::SHADERS[2],
-    embed::SHADERS[3],
-    gather_rows::SHADER,
-    lora::SHADERS[0],
-    lora::SHADERS[1],
-    gradient_norm::SHADER,
-    gram::SHADER,
-    keep_columns::SHADER,
-    kl_divergence::SHADERS[0],
-    kl_divergence::SHADERS[1],
-    log_softmax::SHADERS[0],
-    log_softmax::SHADERS[1],
-    lora_backward::SHADERS[0],
-    lora_backward::SHADERS[1],
-    lora_backward::SHADERS[2],
-    lora_backward::SHADERS[3],
-    lora_backward::SHADERS[4],
-    lora_backward::SHADERS[5],
-    matmul::SHADERS[0],
-    matmul::SHADERS[1],
-    matmul::SHADERS[2],
-    matmul::SHADERS[3],
-    matmul::SUBGROUP_SHADERS[0],
-    matmul::SUBGROUP_SHADERS[1],
-    matmul::SUBGROUP_SHADERS[2],
-    matmul::SUBGROUP_SHADERS[3],
-    matmul_transposed::SHADERS[0],
-    matmul_transposed::SHADERS[1],
-    matmul_transposed::SHADERS[2],
-    matmul_transposed::SHADERS[3],
-    matmul_transposed::SUBGROUP_SHADERS[0],
-    matmul_transposed::SUBGROUP_SHADERS[1],
-    matmul_transposed::SUBGROUP_SHADERS[2],
-    matmul_transposed::SUBGROUP_SHADERS[3],
-    matmul_transposed::WORKGROUP_SHADERS[0],
-    matmul_transposed::WORKGROUP_SHADERS[1],
-    matmul_transposed::WORKGROUP_SHADERS[2],
-    matmul_transposed::WORKGROUP_SHADERS[3],
-    matmul_workgroup::SHADERS[0],
-    matmul_workgroup::SHADERS[1],
-    matmul_workgroup::SHADERS[2],
-    matmul_workgroup::SHADERS[3],
-    optimizer::SHADERS[0],
-    optimizer::SHADERS[1],
-    projection::SHADERS[0],
-    projection::SHADERS[1],
-    projection::SHADERS[2],
-    projection::SHADERS[3],
-    projection::SUBGROUP_SHADERS[0],
-    projection::SUBGROUP_SHADERS[1],
-    projection::SUBGROUP_SHADERS[2],
-    projection::SUBGROUP_SHADERS[3],
-    projection::WORKGROUP_SHADERS[0],
-    projection::WORKGROUP_SHADERS[1],
-    projection::WORKGROUP_SHADERS[2],
-    projection::WORKGROUP_SHADERS[3],
-    rms_norm::SHADERS[0],
-    rms_norm::SHADERS[1],
-    rms_norm_backward::SHADERS[0],
-    rms_norm_backward::SHADERS[1],
-    rope_backward::SHADER,
-    rope_cache::SHADER,
-    sample::SHADER,
-    scatter_rows::SHADER,
-    swiglu::SHADER,
-    swiglu_backward::SHADER,
+pub const SHADERS: &[&[Shader]] = &[
+    &attention::SHADERS,
+    &attention_backward::SHADERS,
+    &cross_entropy::SHADERS,
+    &embed::SHADERS,
+    &[gather_rows::SHADER],
+    &[gradient_norm::SHADER],
+    &[gram::SHADER],
+    &[keep_columns::SHADER],
+    &kl_divergence::SHADERS,
+    &log_softmax::SHADERS,
+    &lora::SHADERS,
+    &lora_backward::SHADERS,
+    &matmul::SHADERS,
+    &matmul::SUBGROUP_SHADERS,
+    &matmul_transposed::SHADERS,
+    &matmul_transposed::SUBGROUP_SHADERS,
+    &matmul_transposed::WORKGROUP_SHADERS,
+    &matmul_workgroup::SHADERS,
+    &optimizer::SHADERS,
+    &projection::SHADERS,
+    &projection::SUBGROUP_SHADERS,
+    &projection::WORKGROUP_SHADERS,
+    &rms_norm::SHADERS,
+    &rms_norm_backward::SHADERS,
+    &[rope_backward::SHADER],
+    &[rope_cache::SHADER],
+    &[sample::SHADER],
+    &[scatter_rows::SHADER],
+    &[swiglu::SHADER],
+    &[swiglu_backward::SHADER],
 ];
+
+/// Weight formats: so many forms every shader has that reads weights.
+const FORMATS: usize = WeightFormat::ALL.len();
+
+/// A shader with each of `shaders/include/weights_*.wgsl` in front (and `packed_*`, where it is `packed`), in the order of
+/// [`WeightFormat::ALL`].
+macro_rules! shader_per_format {
+    (packed $name:literal $(, include $include:literal)*) => {
+        [
+            shader!($name, include "weights_q4", include "packed_q4" $(, include $include)*),
+            shader!($name, include "weights_q8", include "packed_q8" $(, include $include)*),
+            shader!($name, include "weights_q16", include "packed_q16" $(, include $include)*),
+            shader!($name, include "weights_f16", include "packed_f16" $(, include $include)*),
+            shader!($name, include "weights_f32", include "packed_f32" $(, include $include)*),
+        ]
+    };
+    ($name:literal $(, include $include:literal)*) => {
+        [
+            shader!($name, include "weights_q4" $(, include $include)*),
+            shader!($name, include "weights_q8" $(, include $include)*),
+            shader!($name, include "weights_q16" $(, include $include)*),
+            shader!($name, include "weights_f16" $(, include $include)*),
+            shader!($name, include "weights_f32" $(, include $include)*),
+        ]
+    };
+}
+use shader_per_format;
+
+/// The shader among `shaders` that reads `format`.
+fn shader_for(shaders: &[Shader; FORMATS], format: WeightFormat) -> &Shader {
+    match format {
+        WeightFormat::Q4 => &shaders[0],
+        WeightFormat::Q8 => &shaders[1],
+        WeightFormat::Q16 => &shaders[2],
+        WeightFormat::F16 => &shaders[3],
+        WeightFormat::F32 => &shaders[4],
+    }
+}
 
 /// Invocations that share what they read: LANES of `shaders/include/subgroup.wgsl`.
 const SUBGROUP: u32 = 8;

@@ -1,32 +1,17 @@
 //! A projection of a few rows with what stands around it, in one launch: for decoding, where a launch costs as much as
 //! what it computes.
 
-use super::matmul::shader_for;
 use super::matmul_workgroup::Blocks;
-use super::{SUBGROUP, require};
+use super::{FORMATS, SUBGROUP, require, shader_for, shader_per_format};
 use crate::weights::BLOCK;
 use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, Weight, shader};
 
-pub(super) const SHADERS: [Shader; 4] = [
-    shader!("projection", include "rows", include "weights_q4", include "projection", include "row_sums"),
-    shader!("projection", include "rows", include "weights_q8", include "projection", include "row_sums"),
-    shader!("projection", include "rows", include "weights_f16", include "projection", include "row_sums"),
-    shader!("projection", include "rows", include "weights_f32", include "projection", include "row_sums"),
-];
+pub(super) const SHADERS: [Shader; FORMATS] =
+    shader_per_format!("projection", include "rows", include "projection", include "row_sums");
 
-pub(super) const SUBGROUP_SHADERS: [Shader; 4] = [
-    shader!("projection_subgroup", include "rows", include "weights_q4", include "projection", include "row_sums", include "subgroup"),
-    shader!("projection_subgroup", include "rows", include "weights_q8", include "projection", include "row_sums", include "subgroup"),
-    shader!("projection_subgroup", include "rows", include "weights_f16", include "projection", include "row_sums", include "subgroup"),
-    shader!("projection_subgroup", include "rows", include "weights_f32", include "projection", include "row_sums", include "subgroup"),
-];
+pub(super) const SUBGROUP_SHADERS: [Shader; FORMATS] = shader_per_format!("projection_subgroup", include "rows", include "projection", include "row_sums", include "subgroup");
 
-pub(super) const WORKGROUP_SHADERS: [Shader; 4] = [
-    shader!("projection_workgroup", include "rows", include "weights_q4", include "packed_q4", include "projection", include "row_sums", include "column_blocks"),
-    shader!("projection_workgroup", include "rows", include "weights_q8", include "packed_q8", include "projection", include "row_sums", include "column_blocks"),
-    shader!("projection_workgroup", include "rows", include "weights_f16", include "packed_f16", include "projection", include "row_sums", include "column_blocks"),
-    shader!("projection_workgroup", include "rows", include "weights_f32", include "packed_f32", include "projection", include "row_sums", include "column_blocks"),
-];
+pub(super) const WORKGROUP_SHADERS: [Shader; FORMATS] = shader_per_format!(packed "projection_workgroup", include "rows", include "projection", include "row_sums", include "column_blocks");
 
 /// The most rows of a batch: what the kernels' table of rows holds.
 pub const PROJECTION_ROWS: usize = 64;
@@ -129,7 +114,7 @@ pub fn projection_norms(gpu: &Gpu) -> bool {
 
 /// Entry point, how it divides the product, and its constants for that.
 struct Form {
-    shaders: &'static [Shader; 4],
+    shaders: &'static [Shader; FORMATS],
     entry: &'static str,
     rows: u32,
     /// Outputs of a workgroup.

@@ -10,6 +10,7 @@ use crate::{Gpu, Result, Row, Sequence, SourceType, twins};
 pub(super) const CHECKS: &[(&str, Build)] = &[
     ("projection (Q4, 1 row)", |gpu| projection(gpu, SourceType::Q4_1, (70, 96), 1)),
     ("projection (Q8, 1 row)", |gpu| projection(gpu, SourceType::Q8_0, (70, 96), 1)),
+    ("projection (Q16, 1 row)", |gpu| projection(gpu, SourceType::Q16, (70, 96), 1)),
     ("projection (F16, 1 row)", |gpu| projection(gpu, SourceType::F16, (70, 96), 1)),
     ("projection (F32, 1 row)", |gpu| projection(gpu, SourceType::F32, (70, 96), 1)),
     ("projection (Q4, 2 rows)", |gpu| projection(gpu, SourceType::Q4_1, (70, 96), 2)),

@@ -20,6 +20,8 @@ pub(super) const CHECKS: &[(&str, Build)] = &[
     ("matmul_transposed (Q4, by fours)", |gpu| matmul_transposed(gpu, SourceType::Q4_1, true)),
     ("matmul_transposed (Q8)", |gpu| matmul_transposed(gpu, SourceType::Q8_0, false)),
     ("matmul_transposed (Q8, by fours)", |gpu| matmul_transposed(gpu, SourceType::Q8_0, true)),
+    ("matmul_transposed (Q16)", |gpu| matmul_transposed(gpu, SourceType::Q16, false)),
+    ("matmul_transposed (Q16, by fours)", |gpu| matmul_transposed(gpu, SourceType::Q16, true)),
     ("matmul_transposed (F16)", |gpu| matmul_transposed(gpu, SourceType::F16, false)),
     ("matmul_transposed (F16, by fours)", |gpu| matmul_transposed(gpu, SourceType::F16, true)),
     ("matmul_transposed (F32)", |gpu| matmul_transposed(gpu, SourceType::F32, false)),
@@ -114,6 +116,7 @@ fn scatter_rows(gpu: &Gpu) -> Result<Case> {
 pub(super) const TILED: &[(&str, Build)] = &[
     ("matmul_transposed (Q4, small tile)", |gpu| transposed_of(gpu, SourceType::Q4_1, true, SMALL_TILE)),
     ("matmul_transposed (Q8, small tile)", |gpu| transposed_of(gpu, SourceType::Q8_0, true, SMALL_TILE)),
+    ("matmul_transposed (Q16, small tile)", |gpu| transposed_of(gpu, SourceType::Q16, true, SMALL_TILE)),
     ("matmul_transposed (F16, small tile)", |gpu| transposed_of(gpu, SourceType::F16, true, SMALL_TILE)),
     ("matmul_transposed (F32, small tile)", |gpu| transposed_of(gpu, SourceType::F32, true, SMALL_TILE)),
 ];

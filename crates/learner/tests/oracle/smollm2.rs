@@ -87,7 +87,7 @@ fn smollm2_has_the_logits_of_the_engine_and_of_the_reference() {
 }
 
 /// What merging costs on the model that it is made for: the gap between the log-probabilities of the engine that rolls
-/// out, which holds W + B A in half precision, and of the learner that trains.
+/// out, which holds W + B A in 16 bits, and of the learner that trains.
 #[test]
 fn smollm2_with_a_slow_adapter_has_nearly_the_engines_log_probabilities() {
     let reference: Reference = read("smollm2_reference.json");
