@@ -2,9 +2,8 @@
 
 use tmem_core::engine::{BatchRoom, MemoryEstimate};
 use tmem_core::model::gguf::{GgufError, GgufReader, TensorInfo};
-use tmem_core::model::{LoadError, ModelConfig};
+use tmem_core::model::{LoadError, ModelConfig, SlowAdapter};
 use tmem_core::settings::Settings;
-use tmem_gpu::WeightFormat;
 
 use crate::format;
 
@@ -68,10 +67,7 @@ impl Gauge {
         let config = ModelConfig::from_gguf(header).map_err(LoadError::from)?;
         // Embedding and head are cut to what one buffer takes.
         let whole: Vec<_> = header.tensors.iter().filter(|tensor| tensor.name.starts_with("blk.")).collect();
-        let held = |tensor: &TensorInfo| match tensor.ty.block_len() {
-            2.. if self.merged => WeightFormat::Q16.bytes(tensor.rows, tensor.row_len),
-            _ => tensor.bytes(),
-        };
+        let held = |tensor: &TensorInfo| if self.merged { SlowAdapter::merged_bytes(tensor) } else { tensor.bytes() };
         let largest = whole.iter().map(|tensor| held(tensor)).max().unwrap_or(0);
         let merging: u64 = whole.iter().map(|tensor| held(tensor).saturating_sub(tensor.bytes())).sum();
         let file_bytes = self.file_bytes + merging;

@@ -204,7 +204,7 @@ pub(super) fn describe(header: &GgufHeader) -> Vec<TensorDescription> {
     header.tensors.iter().map(describe).collect()
 }
 
-fn source_of(ty: TensorType) -> SourceType {
+pub(super) fn source_of(ty: TensorType) -> SourceType {
     match ty {
         TensorType::F32 => SourceType::F32,
         TensorType::F16 => SourceType::F16,

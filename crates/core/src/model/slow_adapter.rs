@@ -11,6 +11,8 @@ use half::f16;
 use tmem_gpu::{SourceType, encode_q16};
 
 use super::ModelConfig;
+use super::gguf::TensorInfo;
+use super::loader::source_of;
 use crate::fast::Projection;
 use crate::fast::peft::{PeftAdapter, PeftError, PeftFiles, PeftSite};
 
@@ -41,8 +43,12 @@ impl SlowAdapter {
     /// How a merged matrix is held that the file has as `source` (rows of quantised ones are whole blocks); `None` for a
     /// projection that is not changed.
     pub(super) fn merged(&self, layer: usize, projection: Projection, source: SourceType) -> Option<SourceType> {
-        let held = if source.format().is_quantised() { SourceType::Q16 } else { source };
-        self.sites.contains_key(&(layer, projection)).then_some(held)
+        self.sites.contains_key(&(layer, projection)).then_some(held(source))
+    }
+
+    /// Bytes on the GPU of a projection of a model file that one is merged into.
+    pub fn merged_bytes(tensor: &TensorInfo) -> u64 {
+        held(source_of(tensor.ty)).format().bytes(tensor.rows, tensor.row_len)
     }
 
     /// Adds B A to whole rows of a projection, `values` [rows, inputs] from `first_row` on.
@@ -57,6 +63,10 @@ impl SlowAdapter {
     }
 }
 
+const fn held(source: SourceType) -> SourceType {
+    if source.format().is_quantised() { SourceType::Q16 } else { source }
+}
+
 /// `values` in one of the encodings that [`SlowAdapter::merged`] names; of Q16, whole rows.
 pub(super) fn encode(held: SourceType, values: &[f32]) -> Vec<u8> {
     match held {
@@ -69,6 +79,7 @@ pub(super) fn encode(held: SourceType, values: &[f32]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::gguf::TensorType;
     use tmem_gpu::dequantise;
 
     #[test]
@@ -135,6 +146,9 @@ mod tests {
             assert_eq!(slow.merged(1, Projection::VProj, source), Some(source));
         }
         assert_eq!(slow.merged(1, Projection::KProj, SourceType::Q4_1), None);
+        let tensor = |ty| TensorInfo { name: String::new(), ty, row_len: 64, rows: 3, offset: 0 };
+        assert_eq!(SlowAdapter::merged_bytes(&tensor(TensorType::Q4_1)), 3 * 2 * (64 + 4));
+        assert_eq!(SlowAdapter::merged_bytes(&tensor(TensorType::F16)), 3 * 2 * 64);
         assert_eq!(slow.merged(0, Projection::VProj, SourceType::Q4_1), None);
     }
 }
