@@ -82,7 +82,7 @@ pub(crate) async fn open_gpu(common: &Common) -> Result<Gpu> {
 
 /// Puts the kernels in force that are fastest for this model here: measured once, and remembered beside the models.
 pub(crate) async fn tune(gpu: &Gpu, model: &Model) -> Result<()> {
-    let path = tmem_fetch::models_folder().join("tuning.json");
+    let path = tmem_fetch::models_folder().join("tuning");
     let remembered = fs::read(&path).ok();
     let spinner = spinner("Measuring the kernels, once");
     let measured = engine::tune(gpu, model, remembered.as_deref()).await?;

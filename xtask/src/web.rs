@@ -62,8 +62,8 @@ pub fn dist_folder() -> PathBuf {
     shell::repository().join("web/dist")
 }
 
-/// Builds the page: cargo, wasm-bindgen (as a library, at the version in the lock file), wasm-opt where it is
-/// installed, static files.
+/// Builds the page: cargo, wasm-bindgen (as a library, at the version in the lock file), static files. (Binaryen makes
+/// the module smaller and what is sent of it, compressed, larger.)
 pub fn build(profile: WebProfile) -> Result<Built> {
     ensure_target()?;
     let module = compile(profile)?;
@@ -84,9 +84,6 @@ pub fn build(profile: WebProfile) -> Result<Built> {
         .remove_producers_section(profile == WebProfile::Web)
         .generate(&dist)
         .context("wasm-bindgen failed")?;
-    if profile == WebProfile::Web {
-        optimize(&dist.join(format!("{STEM}_bg.wasm")))?;
-    }
     copy_folder(&shell::repository().join("web/static"), &dist)?;
     measure(&dist)
 }
@@ -111,6 +108,9 @@ fn compile(profile: WebProfile) -> Result<PathBuf> {
     let mut command = shell::cargo();
     command.args(["build", "--package", PACKAGE, "--lib", "--target", TARGET, "--profile", profile.name()]);
     eprintln!("$ {}", shell::line(&command));
+    if profile == WebProfile::Web {
+        command.args(["--config", &without_paths()]);
+    }
     command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
     let output = command.output().context("cannot start cargo")?;
     if !output.status.success() {
@@ -126,10 +126,16 @@ fn compile(profile: WebProfile) -> Result<PathBuf> {
     module.context("cargo named no WebAssembly module")
 }
 
-/// Shrinks the module in place with Binaryen where that is installed; without it the page is a little larger.
-fn optimize(module: &Path) -> Result<()> {
-    let Some(tool) = shell::find_program("wasm-opt") else { return Ok(()) };
-    shell::run(Command::new(tool).arg("-Oz").arg(module).arg("-o").arg(module))
+/// Flags that take the paths of this machine's crates out of the page: panics would carry each of them.
+fn without_paths() -> String {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo"))).unwrap_or_default();
+    let registries = fs::read_dir(home.join("registry/src")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let flags: Vec<_> = registries
+        .chain([shell::repository()])
+        .map(|path| format!("{:?}", format!("--remap-path-prefix={}/=", path.display())))
+        .collect();
+    format!("target.{TARGET}.rustflags=[{}]", flags.join(","))
 }
 
 fn copy_folder(from: &Path, to: &Path) -> Result<()> {

@@ -118,6 +118,15 @@ impl Gpu {
         &self.0.info
     }
 
+    /// Adapter, driver, kernels and our own version: what a measurement, or a result to the last bit, is good for.
+    pub fn identity(&self) -> String {
+        let Inner { info, kind, .. } = &*self.0;
+        let subgroups = if self.has_subgroups_of(8) { "subgroups" } else { "no subgroups" };
+        let version = env!("CARGO_PKG_VERSION");
+        let wgpu::AdapterInfo { name, driver, driver_info, backend, .. } = info;
+        format!("{name} | {driver} {driver_info} | {backend:?} {kind:?} {subgroups} | {version}")
+    }
+
     /// The device's limits (the adapter's own).
     pub fn limits(&self) -> &wgpu::Limits {
         &self.0.limits

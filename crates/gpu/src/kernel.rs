@@ -23,20 +23,20 @@ impl Shader {
     }
 }
 
-/// Declares a [`Shader`] from files below `shaders/`: `shader!("rms_norm")`,
+/// Declares a [`Shader`] from files below `shaders/`, which the build script has taken comments out of: `shader!("rms_norm")`,
 /// `shader!("matmul", include "weights")` puts `shaders/include/weights.wgsl` in front.
-#[macro_export]
 macro_rules! shader {
     ($name:literal $(, include $include:literal)*) => {
         $crate::Shader {
             name: concat!($name $(, "+", $include)*),
             parts: &[
-                $(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shaders/include/", $include, ".wgsl")),)*
-                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shaders/", $name, ".wgsl")),
+                $(include_str!(concat!(env!("OUT_DIR"), "/shaders/include/", $include, ".wgsl")),)*
+                include_str!(concat!(env!("OUT_DIR"), "/shaders/", $name, ".wgsl")),
             ],
         }
     };
 }
+pub(crate) use shader;
 
 /// A compiled entry point.
 #[derive(Debug)]

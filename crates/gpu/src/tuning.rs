@@ -3,16 +3,15 @@
 //! Only variants that give the same bits stand for choice, so that what is measured, on however busy a machine, decides
 //! nothing but speed.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::PoisonError;
 use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
 
 use crate::ops::{self, Matmul, MatmulVariant};
 use crate::{AdapterKind, Gpu, Result, Weight, WeightFormat};
 
 /// A product as plans make it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Product {
     /// Format of the weight.
     pub format: WeightFormat,
@@ -24,18 +23,9 @@ pub struct Product {
     pub rows: usize,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Tuned {
-    product: Product,
-    variant: MatmulVariant,
-}
-
-/// The fastest variants that were measured on one adapter.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tuning {
-    adapter: String,
-    products: Vec<Tuned>,
-}
+/// The fastest variant of each of some products.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tuning(Vec<(Product, MatmulVariant)>);
 
 /// How much faster a variant must be than the one chosen by rule: less is noise.
 const GAIN: f64 = 1.05;
@@ -48,20 +38,30 @@ const MOST: usize = 200;
 impl Tuning {
     /// What was found for a product.
     pub fn variant(&self, product: Product) -> Option<MatmulVariant> {
-        self.products.iter().find(|tuned| tuned.product == product).map(|tuned| tuned.variant)
+        self.0.iter().find(|(measured, _)| *measured == product).map(|&(_, variant)| variant)
     }
 
-    /// Whether it was made for this device and all of `products`.
-    pub fn covers(&self, gpu: &Gpu, products: &[Product]) -> bool {
-        self.adapter == adapter_of(gpu) && products.iter().all(|&product| self.variant(product).is_some())
+    /// To be remembered: what it is good for, then a byte for each product.
+    pub fn to_bytes(&self, gpu: &Gpu) -> Vec<u8> {
+        let products: Vec<_> = self.0.iter().map(|&(product, _)| product).collect();
+        let places = self.0.iter().map(|&(_, variant)| variant as u8);
+        fingerprint(gpu, &products).to_le_bytes().into_iter().chain(places).collect()
+    }
+
+    /// What was remembered of these products on this device; `None` where it was something else, or is damaged.
+    pub fn from_bytes(gpu: &Gpu, products: &[Product], bytes: &[u8]) -> Option<Self> {
+        let places = bytes.strip_prefix(&fingerprint(gpu, products).to_le_bytes())?;
+        let variant = |&place: &u8| MatmulVariant::ALL.into_iter().find(|&variant| variant as u8 == place);
+        let variants: Vec<_> = places.iter().map(variant).collect::<Option<_>>()?;
+        (variants.len() == products.len()).then(|| Self(products.iter().copied().zip(variants).collect()))
     }
 }
 
-/// Adapter, driver and our own version: what a measurement is good for.
-fn adapter_of(gpu: &Gpu) -> String {
-    let info = gpu.info();
-    let version = env!("CARGO_PKG_VERSION");
-    format!("{} | {} {} | {:?} | {version}", info.name, info.driver, info.driver_info, info.backend)
+/// Device, version and products: what a measurement is good for.
+fn fingerprint(gpu: &Gpu, products: &[Product]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (gpu.identity(), products).hash(&mut hasher);
+    hasher.finish()
 }
 
 impl Gpu {
@@ -76,22 +76,17 @@ impl Gpu {
         *self.tuning_cell().lock().unwrap_or_else(PoisonError::into_inner) = tuning;
     }
 
-    /// Measures the variants of `products` that give the same bits as the one chosen by rule, and adds what is found to
-    /// what is `known`, if that was measured here. An emulated adapter has one variant each and measures nothing. A GPU
-    /// compiles every variant and runs it for some ten milliseconds.
+    /// Measures the variants of `products` that give the same bits as the one chosen by rule. An emulated adapter has one
+    /// variant each and measures nothing. A GPU compiles every variant and runs it for some ten milliseconds.
     ///
     /// # Errors
     /// A lost device, or no room for a weight of such a shape.
-    pub async fn tune(&self, products: &[Product], known: Tuning) -> Result<Tuning> {
-        let adapter = adapter_of(self);
-        let mut found = if known.adapter == adapter { known } else { Tuning { adapter, products: Vec::new() } };
+    pub async fn tune(&self, products: &[Product]) -> Result<Tuning> {
+        let mut found = Vec::with_capacity(products.len());
         for &product in products {
-            if found.variant(product).is_none() {
-                let variant = self.fastest(product).await?;
-                found.products.push(Tuned { product, variant });
-            }
+            found.push((product, self.fastest(product).await?));
         }
-        Ok(found)
+        Ok(Tuning(found))
     }
 
     async fn fastest(&self, product: Product) -> Result<MatmulVariant> {
@@ -109,7 +104,6 @@ impl Gpu {
         let mut best = (rule, self.seconds(product, rule, [&x, &y, &count], &weight).await? / GAIN);
         for variant in others {
             let seconds = self.seconds(product, variant, [&x, &y, &count], &weight).await?;
-            tracing::debug!(?product, ?variant, seconds, rule = best.1, "measured");
             if seconds < best.1 {
                 best = (variant, seconds);
             }
@@ -172,20 +166,16 @@ mod tests {
     }
 
     #[test]
-    fn a_measurement_covers_its_products_on_its_adapter_and_survives_being_written_down() {
+    fn a_measurement_is_remembered_for_its_products_on_its_device() {
         let gpu = as_a_gpu();
-        let tuning = pollster::block_on(gpu.tune(&PRODUCTS, Tuning::default())).unwrap();
-        assert!(tuning.covers(&gpu, &PRODUCTS));
-        assert!(!tuning.covers(&gpu, &[Product { rows: 71, ..PRODUCTS[0] }]));
-        let text = serde_json::to_string(&tuning).unwrap();
-        assert_eq!(serde_json::from_str::<Tuning>(&text).unwrap(), tuning);
-        let elsewhere = Tuning { adapter: "another".into(), ..tuning };
-        assert!(!elsewhere.covers(&gpu, &PRODUCTS));
-        let anew = pollster::block_on(gpu.tune(&PRODUCTS[..1], elsewhere)).unwrap();
-        assert!(
-            anew.covers(&gpu, &PRODUCTS[..1]) && !anew.covers(&gpu, &PRODUCTS),
-            "of another adapter nothing is kept"
-        );
+        let tuning = pollster::block_on(gpu.tune(&PRODUCTS)).unwrap();
+        let bytes = tuning.to_bytes(&gpu);
+        assert_eq!(Tuning::from_bytes(&gpu, &PRODUCTS, &bytes), Some(tuning));
+        assert_eq!(Tuning::from_bytes(&gpu, &PRODUCTS[..1], &bytes), None);
+        assert_eq!(Tuning::from_bytes(&any_gpu(), &PRODUCTS, &bytes), None, "of other kernels");
+        assert_eq!(Tuning::from_bytes(&gpu, &PRODUCTS, &bytes[..bytes.len() - 1]), None);
+        let unknown = [&bytes[..bytes.len() - 1], &[200]].concat();
+        assert_eq!(Tuning::from_bytes(&gpu, &PRODUCTS, &unknown), None);
     }
 
     /// Whatever was measured, or is claimed to have been, results stay the same to the bit.
@@ -217,7 +207,7 @@ mod tests {
         };
         let by_rule = result();
         for variant in MatmulVariant::ALL {
-            gpu.set_tuning(Tuning { adapter: adapter_of(&gpu), products: vec![Tuned { product, variant }] });
+            gpu.set_tuning(Tuning(vec![(product, variant)]));
             assert_eq!(result(), by_rule, "{variant:?}");
             let chosen = MatmulVariant::choose(&gpu, &weight, 0, rows);
             assert_eq!(
@@ -232,7 +222,7 @@ mod tests {
     fn an_emulated_adapter_keeps_to_the_rule() {
         let gpu = any_gpu();
         if gpu.kind() == AdapterKind::Cpu {
-            let tuning = pollster::block_on(gpu.tune(&PRODUCTS, Tuning::default())).unwrap();
+            let tuning = pollster::block_on(gpu.tune(&PRODUCTS)).unwrap();
             for product in PRODUCTS {
                 let Product { format, outputs, inputs, rows } = product;
                 let weight = Weight::new(&gpu, "w", format, outputs, inputs).unwrap();

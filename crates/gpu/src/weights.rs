@@ -12,7 +12,6 @@
 //! | F32 | itself | one element a word | none |
 
 use half::f16;
-use serde::{Deserialize, Serialize};
 
 use crate::{Buffer, Gpu, GpuError, Result};
 
@@ -24,7 +23,7 @@ pub use q16::encode_q16;
 pub(crate) const BLOCK: usize = 32;
 
 /// How a weight matrix lies on the device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WeightFormat {
     /// 4 bits an element with a scale and an offset per block of 32.
     Q4,

@@ -1,11 +1,12 @@
 //! From nothing to a model that answers: device, self-test, weights.
 
 use js_sys::Reflect;
+use serde::{Deserialize, Serialize};
 use tmem_core::abort::Abort;
 use tmem_core::fast::peft::PeftFiles;
 use tmem_core::model::{Model, ModelLoader, identity};
 use tmem_core::settings::Settings;
-use tmem_gpu::{AdapterKind, Gpu, GpuOptions};
+use tmem_gpu::{AdapterKind, Gpu, GpuOptions, SHADERS_FINGERPRINT};
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::File;
 
@@ -33,6 +34,17 @@ impl Loaded {
         });
         Self { model, name: without_ending(&manifest.file), base }
     }
+}
+
+/// The kernels' self-test, where it was passed.
+const CHECKS: &str = "checks.json";
+
+/// A self-test that was passed.
+#[derive(Serialize, Deserialize)]
+struct PassedChecks {
+    /// Browser, GPU and shaders.
+    holds_for: String,
+    checks: Vec<Check>,
 }
 
 /// One attempt to load.
@@ -69,8 +81,19 @@ impl Loading<'_> {
         Ok(gpu)
     }
 
+    /// Tries every kernel, once for each browser, GPU and version of the shaders: compiling all of them is most of what a
+    /// start would take.
     async fn self_test(&self, gpu: &Gpu) -> Result<(), Failure> {
         self.progress(Phase::SelfTest, 0, 0);
+        let browser = user_agent().unwrap_or_default();
+        let holds_for = format!("{browser} | {} | {SHADERS_FINGERPRINT}", gpu.identity());
+        if let Some(passed) = self.remembered_checks().await
+            && passed.holds_for == holds_for
+            && passed.checks.iter().all(|check| check.passed)
+        {
+            self.reporter.send(self.run, News::Checks { checks: passed.checks });
+            return Ok(());
+        }
         let mut checks = Vec::new();
         let mut wrong = Vec::new();
         tmem_gpu::self_test(gpu, &mut |check| {
@@ -81,8 +104,20 @@ impl Loading<'_> {
             checks.push(Check { name: check.name.to_owned(), error, passed: check.passed });
         })
         .await?;
+        if wrong.is_empty()
+            && let Some(store) = self.store
+        {
+            let passed = PassedChecks { holds_for, checks: checks.clone() };
+            // Without room for it the kernels are tried again next time.
+            let _ = store.write(CHECKS, &serde_json::to_vec(&passed).unwrap_or_default()).await;
+        }
         self.reporter.send(self.run, News::Checks { checks });
         if wrong.is_empty() { Ok(()) } else { Err(Failure::new(Cause::WrongKernel, wrong.join("; "))) }
+    }
+
+    async fn remembered_checks(&self) -> Option<PassedChecks> {
+        let bytes = self.store?.read(CHECKS).await?;
+        serde_json::from_slice(&bytes).ok()
     }
 
     /// The model; `None` where it would have to be downloaded and that was not asked for.
@@ -220,8 +255,16 @@ fn damaged(manifest: &Manifest, failure: Failure) -> Failure {
 
 /// The computer's memory in bytes, where the browser tells it. Not a standard everywhere, so read by name.
 fn device_memory() -> Option<u64> {
-    let get = |object: &JsValue, name: &str| Reflect::get(object, &JsValue::from(name)).ok();
-    let navigator = get(&js_sys::global(), "navigator")?;
-    let gibibytes = get(&navigator, "deviceMemory")?.as_f64()?;
+    let gibibytes = of_navigator("deviceMemory")?.as_f64()?;
     Some((gibibytes * (1u64 << 30) as f64) as u64)
+}
+
+/// Name and version of the browser, as it tells servers.
+fn user_agent() -> Option<String> {
+    of_navigator("userAgent")?.as_string()
+}
+
+fn of_navigator(name: &str) -> Option<JsValue> {
+    let get = |object: &JsValue, name: &str| Reflect::get(object, &JsValue::from(name)).ok();
+    get(&get(&js_sys::global(), "navigator")?, name)
 }

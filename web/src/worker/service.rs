@@ -19,7 +19,9 @@ use crate::saved::Saved;
 use crate::store::Store;
 
 /// What was measured of this GPU's kernels.
-const TUNING: &str = "tuning.json";
+const TUNING: &str = "tuning";
+/// The decompositions of the adapted weights.
+const SPECTRA: &str = "spectra";
 
 /// What the worker holds between commands.
 pub(super) struct Service {
@@ -150,7 +152,17 @@ impl Service {
             // Without room for it the kernels are measured again next time.
             let _ = store.write(TUNING, &bytes).await;
         }
-        let engine = Engine::new(&gpu, model, &settings).await?;
+        let remembered = match store {
+            Some(store) => store.read(SPECTRA).await,
+            None => None,
+        };
+        let engine = Engine::with_spectra(&gpu, model, &settings, remembered.as_deref()).await?;
+        if let Some(store) = store
+            && remembered.as_deref() != Some(engine.spectra())
+        {
+            // Without room for them they are searched for again next time.
+            let _ = store.write(SPECTRA, engine.spectra()).await;
+        }
         let info = ModelInfo {
             name,
             sha256: engine.model().sha256.clone(),

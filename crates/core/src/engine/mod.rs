@@ -16,6 +16,7 @@ mod memory;
 mod peft;
 mod policy;
 mod prepare;
+mod remembered;
 mod room;
 mod runner;
 mod score;
@@ -75,6 +76,8 @@ pub struct Engine {
     slots: Slots,
     room: BatchRoom,
     sites: Vec<SiteInfo>,
+    /// What A was made from, to be remembered.
+    spectra: Vec<u8>,
     /// Whether A came from an imported adapter.
     imported_a: bool,
     runner: Runner,
@@ -96,6 +99,20 @@ impl Engine {
     /// # Errors
     /// Settings that do not fit the model, or a GPU that has no room.
     pub async fn new(gpu: &Gpu, model: Model, settings: &Settings) -> Result<Self, EngineError> {
+        Self::with_spectra(gpu, model, settings, None).await
+    }
+
+    /// [`new`](Self::new) without the search for A, where the [`spectra`](Self::spectra) of an earlier engine still hold:
+    /// those of this model on this device, with the same sites, rank and seed. Others are searched for as if none were given.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub async fn with_spectra(
+        gpu: &Gpu,
+        model: Model,
+        settings: &Settings,
+        spectra: Option<&[u8]>,
+    ) -> Result<Self, EngineError> {
         let slots = BatchRoom::default().cache_tokens(&model.config, settings);
         let sites = Sites::new(&model.config, &settings.fast)?;
         let adapter = if sites.sites.is_empty() { None } else { Some(Adapter::new(gpu, sites, 1)?) };
@@ -109,6 +126,7 @@ impl Engine {
             slots: Slots::default(),
             room: BatchRoom::default(),
             sites: Vec::new(),
+            spectra: Vec::new(),
             imported_a: false,
             runner,
             decoders: Decoders::default(),
@@ -121,7 +139,7 @@ impl Engine {
             cards: Vec::new(),
             statistics: Statistics::default(),
         };
-        engine.initialise_a().await?;
+        engine.initialise_a(spectra).await?;
         engine.clear_b();
         engine.delta = engine.read_delta(0).await?;
         Ok(engine)
@@ -192,7 +210,7 @@ impl Engine {
         self.settings = settings.clone();
         self.store = HiddenStore::new(&self.gpu, self.model.config.hidden, STORE_ROWS)?;
         (self.trainer, self.anchors, self.gate) = (None, None, Gate::default());
-        self.initialise_a().await?;
+        self.initialise_a(None).await?;
         self.forget_all().await
     }
 

@@ -99,7 +99,7 @@ impl Engine {
     /// Puts the A that the settings give back where an imported one is in use.
     pub(super) async fn own_a(&mut self) -> Result<(), EngineError> {
         if self.imported_a {
-            self.initialise_a().await?;
+            self.initialise_a(None).await?;
         }
         Ok(())
     }

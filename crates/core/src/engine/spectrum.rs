@@ -3,6 +3,7 @@
 use tmem_gpu::ops;
 use tmem_gpu::{Buffer, Dispatch, Gpu, GpuError};
 
+use super::remembered;
 use super::state::SiteInfo;
 use super::{Engine, EngineError};
 use crate::fast::svd::truncated_svd;
@@ -103,17 +104,23 @@ impl<'a> GramProducts<'a> {
 }
 
 impl Engine {
-    /// Computes the spectra of all sites and uploads A.
-    pub(super) async fn initialise_a(&mut self) -> Result<(), EngineError> {
+    /// Computes the spectra of all sites, unless [`spectra`](Self::spectra) of an earlier engine are `remembered` that
+    /// still hold, and uploads A.
+    pub(super) async fn initialise_a(&mut self, remembered: Option<&[u8]>) -> Result<(), EngineError> {
         let Some(adapter) = &self.adapter else {
             self.sites.clear();
             return Ok(());
         };
         let (rank, seed, init) = (adapter.sites.rank, self.settings.seed, self.settings.fast.init);
         let inputs: Vec<usize> = adapter.sites.sites.iter().map(|s| s.inputs).collect();
-        let products = GramProducts::new(&self.gpu, &self.model, adapter)?;
-        let spectra =
-            truncated_svd(&inputs, rank, seed, async |blocks: &[&[f32]]| products.multiply(blocks).await).await?;
+        let key = self.spectra_key(adapter);
+        let spectra = match remembered.and_then(|bytes| remembered::read(bytes, &key, rank, &inputs)) {
+            Some(spectra) => spectra,
+            None => {
+                let products = GramProducts::new(&self.gpu, &self.model, adapter)?;
+                truncated_svd(&inputs, rank, seed, async |blocks: &[&[f32]]| products.multiply(blocks).await).await?
+            }
+        };
         let (mut all, mut infos) = (Vec::with_capacity(adapter.sites.a_len), Vec::new());
         for ((site, spectrum), stream) in adapter.sites.sites.iter().zip(&spectra).zip(0u64..) {
             let a = spectrum.initial_a(init, seed.wrapping_add(stream));
@@ -131,7 +138,21 @@ impl Engine {
         adapter.set_a(&self.gpu, &all);
         self.sites = infos;
         self.imported_a = false;
+        self.spectra = remembered::write(&key, &spectra);
         Ok(())
+    }
+
+    /// The decompositions of the adapted weights, for [`Engine::with_spectra`] of a later run.
+    pub fn spectra(&self) -> &[u8] {
+        &self.spectra
+    }
+
+    /// What the spectra depend on.
+    fn spectra_key(&self, adapter: &Adapter) -> String {
+        let sites: Vec<_> =
+            adapter.sites.sites.iter().map(|s| format!("{} {}", s.layer, s.projection.name())).collect();
+        let (model, device) = (self.model.identity(), self.gpu.identity());
+        format!("{model} | {device} | {} | {} | {}", sites.join(", "), adapter.sites.rank, self.settings.seed)
     }
 }
 

@@ -6,9 +6,8 @@ use super::learn::TRAIN_SIZE;
 use super::runner::PREFILL;
 use crate::model::Model;
 
-/// Puts the fastest kernels for this model's products in force, before plans are made with them. `remembered` is what an
-/// earlier call returned; only what it does not cover is measured, and then returned with the rest to be remembered.
-/// Which kernels are in force changes no result. Emulated adapters have no choice: nothing is measured on them.
+/// Puts the fastest kernels for this model's products in force, before plans are made with them: those `remembered` from
+/// an earlier call, or else they are measured, and returned to be remembered. Which kernels are in force changes no result. Emulated adapters have no choice: nothing is measured on them.
 ///
 /// # Errors
 /// A lost device, or no room for a weight as large as the model's largest.
@@ -17,16 +16,14 @@ pub async fn tune(gpu: &Gpu, model: &Model, remembered: Option<&[u8]>) -> Result
         return Ok(None);
     }
     let products = products_of(model);
-    // What cannot be read was written by another version, or damaged: it is measured again.
-    let known: Tuning = remembered.and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default();
-    if known.covers(gpu, &products) {
-        gpu.set_tuning(known);
+    if let Some(tuning) = remembered.and_then(|bytes| Tuning::from_bytes(gpu, &products, bytes)) {
+        gpu.set_tuning(tuning);
         return Ok(None);
     }
-    let tuning = gpu.tune(&products, known).await?;
-    let bytes = serde_json::to_vec(&tuning).ok();
+    let tuning = gpu.tune(&products).await?;
+    let bytes = tuning.to_bytes(gpu);
     gpu.set_tuning(tuning);
-    Ok(bytes)
+    Ok(Some(bytes))
 }
 
 /// The products of many rows that the plans of prefill and training make, each once. (Those of decoding have one kernel.)

@@ -1,7 +1,5 @@
 //! Products with a weight matrix, for many rows. (For few there is [`projection`](super::projection()).)
 
-use serde::{Deserialize, Serialize};
-
 use super::matmul_workgroup::{self, Blocks, Division};
 use super::{FORMATS, SUBGROUP, require, shader_for, shader_per_format};
 use crate::weights::BLOCK;
@@ -17,8 +15,7 @@ pub(super) const SUBGROUP_SHADERS: [Shader; FORMATS] =
 
 /// The algorithms of `shaders/matmul.wgsl`, `shaders/matmul_subgroup.wgsl` and `shaders/matmul_workgroup.wgsl`. Those per
 /// workgroup are for GPUs; they all give the same bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MatmulVariant {
     /// 8 rows by 8 outputs an invocation, in registers.
     TilePerInvocation,

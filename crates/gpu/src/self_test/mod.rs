@@ -55,6 +55,9 @@ pub async fn self_test(gpu: &Gpu, observe: &mut dyn FnMut(&KernelCheck)) -> Resu
     Ok(checks)
 }
 
+/// A number for the texts of all shaders: a self-test that was passed holds for these alone.
+pub const SHADERS_FINGERPRINT: &str = env!("SHADERS_FINGERPRINT");
+
 async fn run(gpu: &Gpu, build: Build) -> Result<Finding> {
     build(gpu)?.run(gpu).await
 }
