@@ -14,17 +14,14 @@ override Y_OFFSET: u32 = 0u;
 override RANK: u32 = 0u;
 override U_STRIDE: u32 = 0u;
 override SLOT_STRIDE: u32 = 0u;
-// Up to three sites of an adapter: their outputs, counted from Y_OFFSET 0, and where in a slot their B [outputs, RANK]
-// begins. The first one has u from 0 on, the second one from RANK, the third one from 2 RANK.
+// Up to three sites of an adapter: their outputs, counted from Y_OFFSET 0. The first one has u from 0 on, the second one
+// from RANK, the third one from 2 RANK.
 override SITE_0: u32 = 0u;
 override SITE_0_END: u32 = 0u;
-override SITE_0_B: u32 = 0u;
 override SITE_1: u32 = 0u;
 override SITE_1_END: u32 = 0u;
-override SITE_1_B: u32 = 0u;
 override SITE_2: u32 = 0u;
 override SITE_2_END: u32 = 0u;
-override SITE_2_B: u32 = 0u;
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
@@ -33,6 +30,8 @@ override SITE_2_B: u32 = 0u;
 @group(0) @binding(7) var<storage, read> sequences: array<Sequence>;
 @group(0) @binding(8) var<storage, read> u: array<f32>;
 @group(0) @binding(9) var<storage, read> b: array<f32>;
+// Where in a slot B [outputs, RANK] of each site begins. Not an override: all layers of a model share their kernels.
+@group(0) @binding(10) var<uniform> b_starts: vec4<u32>;
 
 // N, or N / 2 where SWIGLU.
 override HALF: u32;
@@ -52,13 +51,13 @@ struct Site {
 fn site_of(n: u32) -> Site {
     let at = Y_OFFSET + n;
     if at >= SITE_0 && at < SITE_0_END {
-        return Site(true, 0u, SITE_0_B + (at - SITE_0) * RANK);
+        return Site(true, 0u, b_starts.x + (at - SITE_0) * RANK);
     }
     if at >= SITE_1 && at < SITE_1_END {
-        return Site(true, RANK, SITE_1_B + (at - SITE_1) * RANK);
+        return Site(true, RANK, b_starts.y + (at - SITE_1) * RANK);
     }
     if at >= SITE_2 && at < SITE_2_END {
-        return Site(true, 2u * RANK, SITE_2_B + (at - SITE_2) * RANK);
+        return Site(true, 2u * RANK, b_starts.z + (at - SITE_2) * RANK);
     }
     return Site(false, 0u, 0u);
 }

@@ -7,7 +7,8 @@ use super::runner::PREFILL;
 use crate::model::Model;
 
 /// Puts the fastest kernels for this model's products in force, before plans are made with them: those `remembered` from
-/// an earlier call, or else they are measured, and returned to be remembered. Which kernels are in force changes no result. Emulated adapters have no choice: nothing is measured on them.
+/// an earlier call, or else they are measured, and returned to be remembered. Which kernels are in force changes no
+/// result. Emulated adapters have no choice: nothing is measured on them.
 ///
 /// # Errors
 /// A lost device, or no room for a weight as large as the model's largest.

@@ -1,7 +1,7 @@
 //! A layer for the next tokens of a few sequences: what stands around a projection (norm, adapter, residual, activation)
 //! is done in its launch. One sequence's token takes a launch so short that launches are what a step costs.
 
-use tmem_gpu::ops::{self, AdaptedOutputs, AdapterTerm, Finish, InputNorm, Projection};
+use tmem_gpu::ops::{self, AdaptedOutputs, AdapterTerm, Finish, InputNorm, LoraDown, Projection};
 use tmem_gpu::{Buffer, Dispatch, GpuError, Weight, WeightFormat};
 
 use super::ModelConfig;
@@ -74,29 +74,35 @@ impl Fused<'_> {
             let sites = adapter.sites.group(layer, group);
             let rank = adapter.sites.rank;
             if let Some(first) = sites.first() {
-                let a = Weight {
-                    buffer: adapter.a.clone(),
-                    format: WeightFormat::F32,
-                    outputs: sites.len() * rank,
-                    inputs: first.inputs,
-                };
-                plan.push(ops::projection(
-                    gpu,
-                    Projection {
-                        x,
-                        norm,
-                        weight: &a,
-                        weight_start: first.a_offset,
-                        adapter: None,
-                        rows,
-                        count,
-                        max_rows,
-                        y: u,
-                        y_stride: a.outputs,
-                        y_offset: 0,
-                        finish: Finish::Overwrite,
-                    },
-                )?);
+                let (inputs, a_offset, stack) = (first.inputs, first.a_offset, sites.len() * rank);
+                plan.push(match norm {
+                    // The kernel that prefill has for it: every site has one of its own, and compiling takes its time.
+                    None => {
+                        let a = &adapter.a;
+                        ops::lora_down(gpu, LoraDown { x, a, a_offset, stack, inputs, u, count, max_rows })?
+                    }
+                    Some(_) => {
+                        let (buffer, format) = (adapter.a.clone(), WeightFormat::F32);
+                        let weight = &Weight { buffer, format, outputs: stack, inputs };
+                        let (weight_start, adapter, y, y_stride, y_offset) = (a_offset, None, u, stack, 0);
+                        let finish = Finish::Overwrite;
+                        let args = Projection {
+                            x,
+                            norm,
+                            weight,
+                            weight_start,
+                            adapter,
+                            rows,
+                            count,
+                            max_rows,
+                            y,
+                            y_stride,
+                            y_offset,
+                            finish,
+                        };
+                        ops::projection(gpu, args)?
+                    }
+                });
                 outputs.extend(sites.iter().map(|site| AdaptedOutputs {
                     first: site.projection.offset_in_group(config),
                     outputs: site.outputs,

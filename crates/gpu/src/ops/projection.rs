@@ -184,7 +184,7 @@ pub fn projection(gpu: &Gpu, args: Projection<'_>) -> Result<Dispatch> {
     ];
     constants.extend(form.constants);
     // What is not used is bound to the weight.
-    let (mut sequences, mut u, mut b) = (buffer, buffer, buffer);
+    let (mut sequences, mut u, mut b, mut b_starts) = (buffer, buffer, buffer, args.count.clone());
     if let Some(adapter) = args.adapter {
         (sequences, u, b) = (adapter.sequences, adapter.u, adapter.b);
         constants.extend([
@@ -192,16 +192,20 @@ pub fn projection(gpu: &Gpu, args: Projection<'_>) -> Result<Dispatch> {
             ("U_STRIDE", (adapter.sites.len() * adapter.rank) as f64),
             ("SLOT_STRIDE", adapter.slot_stride as f64),
         ]);
-        for (site, [first, end, b]) in adapter.sites.iter().zip(SITE_CONSTANTS) {
-            let range = [site.first, site.first + site.outputs, site.b_offset];
-            constants.extend([first, end, b].into_iter().zip(range.map(|value| value as f64)));
+        let mut starts = [0u32; 4];
+        for ((site, names), start) in adapter.sites.iter().zip(SITE_CONSTANTS).zip(&mut starts) {
+            let range = [site.first, site.first + site.outputs];
+            constants.extend(names.into_iter().zip(range.map(|value| value as f64)));
+            *start = site.b_offset as u32;
         }
+        b_starts = gpu.uniform("where B begins", &starts)?;
     }
     if let Some(norm) = args.norm {
         constants.extend([("NORMED", 1.0), ("EPS", f64::from(norm.epsilon))]);
     }
     let kernel = gpu.kernel(shader_for(form.shaders, *format), form.entry, &constants)?;
     let mut buffers = vec![(0, args.x), (2, args.y), (3, args.count), (6, args.rows), (7, sequences), (8, u), (9, b)];
+    buffers.push((10, &b_starts));
     buffers.extend(projection_norms(gpu).then(|| (5, args.norm.map_or(buffer, |norm| norm.gain))));
     buffers.extend((format.is_quantised() || !form.by_fours).then_some((1, buffer)));
     buffers.extend(form.by_fours.then_some((4, buffer)));
