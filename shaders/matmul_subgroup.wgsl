@@ -7,19 +7,10 @@
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 
-fn of_eight_rows(own: f32) -> Rows {
-    return Rows(from_lower(own), from_upper(own));
-}
-
 // Columns 8i .. 8i+8 of the tile's rows, of which each invocation reads one.
 fn columns(row: u32, lane: u32, i: u32) -> array<Rows, 8> {
     let at = (min(row + lane, count.x - 1u) * K + 8u * i) / 4u;
-    let low = x[at];
-    let high = x[at + 1u];
-    return array(
-        of_eight_rows(low.x), of_eight_rows(low.y), of_eight_rows(low.z), of_eight_rows(low.w),
-        of_eight_rows(high.x), of_eight_rows(high.y), of_eight_rows(high.z), of_eight_rows(high.w),
-    );
+    return eight_columns(x[at], x[at + 1u]);
 }
 
 @compute @workgroup_size(LANES)

@@ -97,10 +97,6 @@ fn quads(low: vec4<u32>, high: vec4<u32>, i: u32) -> array<Rows, 4> {
     );
 }
 
-fn value_of(s: Rows, r: u32) -> f32 {
-    return select(s.b[r % 4u], s.a[r % 4u], r < 4u);
-}
-
 @compute @workgroup_size(LANES)
 fn tile_per_invocation(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let first = group.x * LANES * select(8u, 4u, SWIGLU) + lane;

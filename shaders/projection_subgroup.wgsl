@@ -1,6 +1,6 @@
 // The projection of include/projection.wgsl for emulated adapters with subgroups of at least 8 invocations, which share
 // what they read (matmul_subgroup.wgsl says why). WEIGHT_START is a multiple of 4. Needs include/weights_*,
-// include/projection, include/row_tile and include/subgroup.
+// include/projection, include/row_sums, include/subgroup and include/rows_subgroup.
 // Entry points:
 //   row_per_subgroup   1 row by OUTPUTS (1 or 8) outputs an invocation
 //   tile_per_subgroup  ROWS (4 or 8) rows by 4 outputs an invocation
@@ -62,10 +62,6 @@ fn row_per_subgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_i
     }
 }
 
-fn of_eight_rows(own: f32) -> Rows {
-    return Rows(from_lower(own), from_upper(own));
-}
-
 // Eight columns of the tile's rows. Of 8 rows an invocation reads all of one, from `at` on; of 4 rows half of one.
 fn columns(at: u32) -> array<Rows, 8> {
     let low = x[at];
@@ -78,15 +74,7 @@ fn columns(at: u32) -> array<Rows, 8> {
             Rows(from_upper(low.z), none), Rows(from_upper(low.w), none),
         );
     }
-    let high = x[at + 1u];
-    return array(
-        of_eight_rows(low.x), of_eight_rows(low.y), of_eight_rows(low.z), of_eight_rows(low.w),
-        of_eight_rows(high.x), of_eight_rows(high.y), of_eight_rows(high.z), of_eight_rows(high.w),
-    );
-}
-
-fn value_of(s: Rows, r: u32) -> f32 {
-    return select(s.b[r % 4u], s.a[r % 4u], r < 4u);
+    return eight_columns(low, x[at + 1u]);
 }
 
 @compute @workgroup_size(LANES)

@@ -2,12 +2,14 @@
 //! For browsers the kernels with subgroups are left out: wgpu cannot ask for those there.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shaders");
-    let target = PathBuf::from(env::var_os("OUT_DIR").ok_or(io::ErrorKind::NotFound)?).join("shaders");
+    // As this build has them: with a shared target folder the script may have been compiled in another checkout.
+    let folder = |name| env::var_os(name).map(PathBuf::from).ok_or(io::ErrorKind::NotFound);
+    let source = folder("CARGO_MANIFEST_DIR")?.join("../../shaders");
+    let target = folder("OUT_DIR")?.join("shaders");
     println!("cargo::rerun-if-changed={}", source.display());
     let browser = env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|target| target == "wasm32");
     let mut hasher = DefaultHasher::new();

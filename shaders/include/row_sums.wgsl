@@ -39,3 +39,8 @@ fn add8(sum: Rows, w: Eight, v: array<Rows, 8>) -> Rows {
     s = add(s, w.high.z, v[6]);
     return add(s, w.high.w, v[7]);
 }
+
+// The value of row r.
+fn value_of(s: Rows, r: u32) -> f32 {
+    return select(s.b[r % 4u], s.a[r % 4u], r < 4u);
+}

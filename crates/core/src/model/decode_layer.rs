@@ -84,22 +84,8 @@ impl Fused<'_> {
                     Some(_) => {
                         let (buffer, format) = (adapter.a.clone(), WeightFormat::F32);
                         let weight = &Weight { buffer, format, outputs: stack, inputs };
-                        let (weight_start, adapter, y, y_stride, y_offset) = (a_offset, None, u, stack, 0);
-                        let finish = Finish::Overwrite;
-                        let args = Projection {
-                            x,
-                            norm,
-                            weight,
-                            weight_start,
-                            adapter,
-                            rows,
-                            count,
-                            max_rows,
-                            y,
-                            y_stride,
-                            y_offset,
-                            finish,
-                        };
+                        let product = Projection::new(x, weight, u, (rows, count, max_rows));
+                        let args = Projection { norm, weight_start: a_offset, ..product };
                         ops::projection(gpu, args)?
                     }
                 });
@@ -115,25 +101,9 @@ impl Fused<'_> {
             term.map(|(u, b, slot_stride, rank)| AdapterTerm { sequences, u, b, slot_stride, rank, sites: &outputs });
         let y_stride = if finish == Finish::Swiglu { config.ffn } else { group.outputs(config) };
         for Part { weight, offset } in parts {
-            let y_offset = *offset;
-            let weight_start = 0;
-            plan.push(ops::projection(
-                gpu,
-                Projection {
-                    x,
-                    norm,
-                    weight,
-                    weight_start,
-                    adapter,
-                    rows,
-                    count,
-                    max_rows,
-                    y,
-                    y_stride,
-                    y_offset,
-                    finish,
-                },
-            )?);
+            let product = Projection::new(x, weight, y, (rows, count, max_rows));
+            let args = Projection { norm, adapter, y_stride, y_offset: *offset, finish, ..product };
+            plan.push(ops::projection(gpu, args)?);
         }
         Ok(plan)
     }
@@ -198,23 +168,9 @@ pub(super) fn record_head(
     let mut plan = Vec::with_capacity(2);
     let (x, norm) = normed_input(shared, count, scratch, (stream, Some(&weights.final_norm)), &mut plan)?;
     for Part { weight, offset } in weights.head() {
-        plan.push(ops::projection(
-            gpu,
-            Projection {
-                x,
-                norm,
-                weight,
-                weight_start: 0,
-                adapter: None,
-                rows,
-                count,
-                max_rows,
-                y: logits,
-                y_stride: config.vocab,
-                y_offset: *offset,
-                finish: Finish::Overwrite,
-            },
-        )?);
+        let product = Projection::new(x, weight, logits, (rows, count, max_rows));
+        let args = Projection { norm, y_stride: config.vocab, y_offset: *offset, ..product };
+        plan.push(ops::projection(gpu, args)?);
     }
     Ok(plan)
 }

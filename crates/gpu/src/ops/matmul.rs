@@ -10,8 +10,7 @@ use crate::{
 pub(super) const SHADERS: [Shader; FORMATS] =
     shader_per_format!("matmul", include "row_sums", include "row_tile", include "row_bases");
 
-pub(super) const SUBGROUP_SHADERS: [Shader; FORMATS] =
-    shader_per_format!("matmul_subgroup", include "row_sums", include "row_tile", include "subgroup");
+pub(super) const SUBGROUP_SHADERS: [Shader; FORMATS] = shader_per_format!("matmul_subgroup", include "row_sums", include "row_tile", include "subgroup", include "rows_subgroup");
 
 /// The algorithms of `shaders/matmul.wgsl`, `shaders/matmul_subgroup.wgsl` and `shaders/matmul_workgroup.wgsl`. Those per
 /// workgroup are for GPUs; they all give the same bits.

@@ -9,7 +9,7 @@ use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, 
 pub(super) const SHADERS: [Shader; FORMATS] =
     shader_per_format!("projection", include "rows", include "projection", include "row_sums");
 
-pub(super) const SUBGROUP_SHADERS: [Shader; FORMATS] = shader_per_format!("projection_subgroup", include "rows", include "projection", include "row_sums", include "subgroup");
+pub(super) const SUBGROUP_SHADERS: [Shader; FORMATS] = shader_per_format!("projection_subgroup", include "rows", include "projection", include "row_sums", include "subgroup", include "rows_subgroup");
 
 pub(super) const WORKGROUP_SHADERS: [Shader; FORMATS] = shader_per_format!(packed "projection_workgroup", include "rows", include "projection", include "row_sums", include "column_blocks");
 
@@ -51,6 +51,31 @@ pub struct Projection<'a> {
     pub y_offset: usize,
     /// What becomes of the sums.
     pub finish: Finish,
+}
+
+impl<'a> Projection<'a> {
+    /// The product alone, into rows of `y` that hold nothing else. `batch` is (rows, count, the most rows).
+    pub const fn new(
+        x: &'a Buffer,
+        weight: &'a Weight,
+        y: &'a Buffer,
+        (rows, count, max_rows): (&'a Buffer, &'a Buffer, usize),
+    ) -> Self {
+        Self {
+            x,
+            norm: None,
+            weight,
+            weight_start: 0,
+            adapter: None,
+            rows,
+            count,
+            max_rows,
+            y,
+            y_stride: weight.outputs,
+            y_offset: 0,
+            finish: Finish::Overwrite,
+        }
+    }
 }
 
 /// RMSNorm, as in [`rms_norm`](super::rms_norm()).

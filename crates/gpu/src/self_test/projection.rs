@@ -57,19 +57,13 @@ fn projection(gpu: &Gpu, source: SourceType, (n, k): (usize, usize), count_of_ro
     gpu.write(&table, 0, &rows);
     let (gain, u, b) = (gpu.storage_from("gain", &gain)?, gpu.storage_from("u", &u)?, gpu.storage_from("B", &b)?);
     let sequences = gpu.storage_from("sequences", &sequences)?;
+    let (x, count) = (gpu.storage_from("x", &x)?, count(gpu, count_of_rows, 0)?);
     let args = ops::Projection {
-        x: &gpu.storage_from("x", &x)?,
         norm: norms.then_some(InputNorm { gain: &gain, epsilon }),
-        weight: &weight,
-        weight_start: 0,
         adapter: Some(AdapterTerm { sequences: &sequences, u: &u, b: &b, slot_stride, rank, sites: &[site] }),
-        rows: &table,
-        count: &count(gpu, count_of_rows, 0)?,
-        max_rows: count_of_rows,
-        y: &y.buffer,
         y_stride,
-        y_offset: 0,
         finish: if swiglu { Finish::Swiglu } else { Finish::Accumulate },
+        ..ops::Projection::new(&x, &weight, &y.buffer, (&table, &count, count_of_rows))
     };
     Ok(Case::new([ops::projection(gpu, args)?], count_of_rows, [y]))
 }

@@ -33,18 +33,11 @@ impl Bench<'_> {
         let slot_stride = n * rank;
         let term = AdapterTerm { sequences: &sequences, u: &u, b: &b, slot_stride, rank, sites: &sites };
         let args = Projection {
-            x: &x,
             norm: normed.then_some(InputNorm { gain: &gain, epsilon: 1e-5 }),
-            weight,
-            weight_start: 0,
             adapter: (rank > 0).then_some(term),
-            rows: &table,
-            count: &count,
-            max_rows: rows,
-            y: &y,
             y_stride: stored,
-            y_offset: 0,
             finish: if swiglu { Finish::Swiglu } else { Finish::Overwrite },
+            ..Projection::new(&x, weight, &y, (&table, &count, rows))
         };
         Ok(Case {
             name: format!("{name}, {rows} x {n} x {k}"),
