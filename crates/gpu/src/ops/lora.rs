@@ -1,11 +1,11 @@
 //! Low-rank adapters (Hu et al., LoRA, arXiv 2106.09685): y += gate · B (A x), A shared, B per slot.
 
 use super::matmul::{self, Matmul, MatmulVariant};
-use super::{SUBGROUP, require, share_by_fours};
-use crate::{Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, Weight, WeightFormat, shader};
+use super::{SUBGROUP, require};
+use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, Weight, WeightFormat, shader};
 
 pub(super) const SHADERS: [Shader; 2] = [
-    shader!("lora_up", include "rows", include "lora_output"),
+    shader!("lora_up", include "rows", include "lora_output", include "lora_columns"),
     shader!("lora_up_subgroup", include "rows", include "lora_output", include "subgroup"),
 ];
 
@@ -115,13 +115,18 @@ pub fn lora_up(gpu: &Gpu, args: LoraUp<'_>) -> Result<Dispatch> {
         ("Y_OFFSET", args.y_offset as f64),
     ];
     let buffers = [(0, args.rows), (1, args.sequences), (2, args.u), (3, args.b), (4, args.y), (5, args.count)];
-    if share_by_fours(gpu, &[args.outputs, args.y_stride, args.y_offset]) {
-        let kernel = gpu.kernel(&SHADERS[1], "tile_per_subgroup", &constants)?;
-        let grid = Grid::over_rows((args.outputs / 4).div_ceil(SUBGROUP as usize) as u32, SUBGROUP);
-        return gpu.bind(&kernel, grid, &buffers);
-    }
-    let kernel = gpu.kernel(&SHADERS[0], "output_per_invocation", &constants)?;
-    gpu.bind(&kernel, Grid::over_rows(args.outputs.div_ceil(64) as u32, 1), &buffers[..5])
+    let by_fours = [args.outputs, args.y_stride, args.y_offset].iter().all(|size| size.is_multiple_of(4));
+    // The last number: how many of the buffers the kernel binds.
+    let (shader, entry, outputs, rows, bound) = match gpu.kind() {
+        AdapterKind::Cpu if by_fours && gpu.has_subgroups_of(SUBGROUP) => {
+            (&SHADERS[1], "tile_per_subgroup", 32, SUBGROUP, 6)
+        }
+        AdapterKind::Cpu if by_fours => (&SHADERS[0], "tile_per_invocation", 64, 8, 6),
+        _ => (&SHADERS[0], "output_per_invocation", 64, 1, 5),
+    };
+    let kernel = gpu.kernel(shader, entry, &constants)?;
+    let grid = Grid::over_rows(args.outputs.div_ceil(outputs) as u32, rows);
+    gpu.bind(&kernel, grid, &buffers[..bound])
 }
 
 #[cfg(test)]
