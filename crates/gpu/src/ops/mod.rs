@@ -7,6 +7,7 @@ use crate::{AdapterKind, Gpu, GpuError, Result, Shader, WeightFormat};
 
 mod attention;
 mod attention_backward;
+mod attention_combine;
 mod cross_entropy;
 mod embed;
 mod gather_rows;
@@ -35,6 +36,7 @@ mod swiglu_backward;
 
 pub use attention::{Attention, attention};
 pub use attention_backward::{AttentionBackward, attention_backward};
+pub use attention_combine::{attention_combine, attention_spans};
 pub use cross_entropy::{CrossEntropy, cross_entropy};
 pub use embed::{Embed, embed};
 pub use gather_rows::gather_rows;
@@ -66,6 +68,7 @@ pub use swiglu_backward::{SwigluBackward, swiglu_backward};
 pub const SHADERS: &[&[Shader]] = &[
     &attention::SHADERS,
     &attention_backward::SHADERS,
+    &[attention_combine::SHADER],
     &cross_entropy::SHADERS,
     &embed::SHADERS,
     &[gather_rows::SHADER],
