@@ -1,7 +1,7 @@
 // What an adapter adds: y[r, Y_OFFSET + n] += gate * sum_j B[slot - 1][n, j] u[r, U_OFFSET + j], with the slot of row r
 // and the gate of its sequence. Rows of slot 0 are left alone.
 // Shapes: those of include/lora_output, which it needs, as include/rows.
-// One output an invocation: for GPUs, and for what lora_up_subgroup.wgsl cannot take.
+// One output an invocation: for what neither lora_up_tile.wgsl (GPUs) nor lora_up_subgroup.wgsl can take.
 
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 

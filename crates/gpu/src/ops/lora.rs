@@ -2,12 +2,16 @@
 
 use super::matmul::{self, Matmul, MatmulVariant};
 use super::{SUBGROUP, require, share_by_fours};
-use crate::{Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, Weight, WeightFormat, shader};
+use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, Weight, WeightFormat, shader};
 
-pub(super) const SHADERS: [Shader; 2] = [
+pub(super) const SHADERS: [Shader; 3] = [
     shader!("lora_up", include "rows", include "lora_output"),
     shader!("lora_up_subgroup", include "rows", include "lora_output", include "subgroup"),
+    shader!("lora_up_tile", include "rows", include "lora_output"),
 ];
+
+/// Rows that an invocation of the kernel for GPUs takes.
+const TILE_ROWS: u32 = 8;
 
 /// Arguments of [`lora_down`].
 #[derive(Debug, Clone, Copy)]
@@ -120,8 +124,15 @@ pub fn lora_up(gpu: &Gpu, args: LoraUp<'_>) -> Result<Dispatch> {
         let grid = Grid::over_rows((args.outputs / 4).div_ceil(SUBGROUP as usize) as u32, SUBGROUP);
         return gpu.bind(&kernel, grid, &buffers);
     }
+    let groups = args.outputs.div_ceil(64) as u32;
+    let by_pairs = [args.rank, args.u_stride, args.u_offset, args.b_offset, args.slot_stride];
+    if gpu.kind() == AdapterKind::Gpu && by_pairs.iter().all(|size| size.is_multiple_of(2)) {
+        let kernel = gpu.kernel(&SHADERS[2], "rows_per_invocation", &constants)?;
+        let [rows, sequences, (_, u), (_, b), y, count] = buffers;
+        return gpu.bind(&kernel, Grid::over_rows(groups, TILE_ROWS), &[rows, sequences, y, count, (6, u), (7, b)]);
+    }
     let kernel = gpu.kernel(&SHADERS[0], "output_per_invocation", &constants)?;
-    gpu.bind(&kernel, Grid::over_rows(args.outputs.div_ceil(64) as u32, 1), &buffers[..5])
+    gpu.bind(&kernel, Grid::over_rows(groups, 1), &buffers[..5])
 }
 
 #[cfg(test)]
@@ -134,17 +145,32 @@ mod tests {
     #[test]
     fn every_row_gets_its_own_adapter() {
         on_every_kind(|gpu| {
-            // Rows of all slots mixed, of one slot, and of none in the end; outputs that are and are not read by fours.
-            check_own_adapters(gpu, &[0u32, 2, 1, 0, 2, 1, 2, 2, 1], 70, 75);
-            check_own_adapters(gpu, &[0u32, 2, 1, 0, 2, 1, 2, 2, 1], 72, 80);
-            check_own_adapters(gpu, &[2; 19], 68, 76);
-            check_own_adapters(gpu, &[1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0], 4, 8);
+            // Rows of all slots mixed, of one slot, and of none in the end; outputs that are and are not read by fours, and
+            // ranks that are and are not read by pairs.
+            for rank in [3, 6, 8] {
+                check_own_adapters(gpu, rank, &[0u32, 2, 1, 0, 2, 1, 2, 2, 1], 70, 75);
+                check_own_adapters(gpu, rank, &[0u32, 2, 1, 0, 2, 1, 2, 2, 1], 72, 80);
+                check_own_adapters(gpu, rank, &[2; 19], 68, 76);
+                check_own_adapters(gpu, rank, &[1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0], 4, 8);
+            }
         });
     }
 
-    fn check_own_adapters(gpu: &TestGpu, slots: &[u32], outputs: usize, y_stride: usize) {
-        // Two sites (gate, up) of rank 3 on one input; the second one's B is applied, to a part of y.
-        let (rank, inputs, a_offset, b_offset) = (3, 37, 11, 5);
+    #[test]
+    fn a_row_has_the_same_bits_among_rows_of_its_slot_and_among_others() {
+        on_every_kind(|gpu| {
+            for rank in [3, 6] {
+                let one_slot = check_own_adapters(gpu, rank, &[2; 8], 72, 80);
+                let mixed = check_own_adapters(gpu, rank, &[2, 2, 2, 2, 2, 2, 2, 1], 72, 80);
+                assert_eq!(one_slot[..7 * 80], mixed[..7 * 80]);
+            }
+        });
+    }
+
+    /// Gives what was added to.
+    fn check_own_adapters(gpu: &TestGpu, rank: usize, slots: &[u32], outputs: usize, y_stride: usize) -> Vec<f32> {
+        // Two sites (gate, up) on one input; the second one's B is applied, to a part of y.
+        let (inputs, a_offset, b_offset) = (37, 11, rank + 2);
         let slot_stride = b_offset + outputs * rank + 2;
         let (stack, y_offset, u_offset) = (2 * rank, 4, rank);
         let mut rng = Rng::new(9);
@@ -198,5 +224,6 @@ mod tests {
         let mut want = twins::double(&before);
         site.apply(&mut want, &want_u, &b, &rows, &sequences);
         assert_close(&got, &want, 3e-6);
+        got
     }
 }

@@ -35,8 +35,9 @@ pub(super) const CHECKS: &[(&str, Build)] = &[
     ("swiglu (by fours)", |gpu| swiglu(gpu, FFN + 1)),
     ("lora_down", |gpu| lora_down(gpu, 91, 11)),
     ("lora_down (whole blocks)", |gpu| lora_down(gpu, 96, 12)),
-    ("lora_up", |gpu| lora_up(gpu, 70)),
-    ("lora_up (by fours)", |gpu| lora_up(gpu, 72)),
+    ("lora_up", |gpu| lora_up(gpu, 70, 3)),
+    ("lora_up (by fours)", |gpu| lora_up(gpu, 72, 3)),
+    ("lora_up (rank by pairs)", |gpu| lora_up(gpu, 72, 6)),
     ("gather_rows", gather_rows),
     ("keep_columns", keep_columns),
     ("sample", sample),
@@ -258,14 +259,17 @@ fn lora_down(gpu: &Gpu, inputs: usize, a_offset: usize) -> Result<Case> {
     Ok(Case::new([ops::lora_down(gpu, args)?], rows, [u]))
 }
 
-fn lora_up(gpu: &Gpu, outputs: usize) -> Result<Case> {
-    let (rows, mut rng) = (rows(), Rng::new(9));
+fn lora_up(gpu: &Gpu, outputs: usize, rank: usize) -> Result<Case> {
+    // Eight rows of one slot, then rows of all slots.
+    let one_slot = [Row { slot: 2, sequence: 1, ..Row::default() }; 8];
+    let (rows, mut rng) = ([one_slot.to_vec(), rows()].concat(), Rng::new(9));
+    let b_offset = rank + 2;
     let site = twins::LoraUp {
-        u_stride: 6,
-        u_offset: 3,
-        b_offset: 5,
-        slot_stride: 5 + 3 * outputs + 2,
-        rank: 3,
+        u_stride: 2 * rank,
+        u_offset: rank,
+        b_offset,
+        slot_stride: b_offset + rank * outputs + 2,
+        rank,
         outputs,
         // Whole fours where the outputs are.
         y_stride: outputs + if outputs.is_multiple_of(4) { 8 } else { 5 },
