@@ -2,7 +2,7 @@
 // and the gate of its sequence. Rows of slot 0 are left alone.
 // Shapes: those of include/lora_output, which it needs, as include/rows and include/lora_columns.
 // Entry points:
-//   output_per_invocation  for GPUs, and for what the others cannot take
+//   output_per_invocation  for what neither the others here nor lora_up_tile.wgsl (GPUs) can take
 //   tile_per_invocation    8 rows by 8 outputs, for emulated adapters without subgroups; N, Y_STRIDE and Y_OFFSET are
 //                          multiples of 4. Where the rows of a tile have different slots, B is read for each.
 

@@ -1,4 +1,4 @@
-// What an adapter adds to one site's outputs, for lora_up and lora_up_subgroup: its sizes and what it reads.
+// What an adapter adds to one site's outputs, for lora_up, lora_up_tile and lora_up_subgroup: its sizes and what it reads.
 // Shapes: u [rows, U_STRIDE]; b: per slot SLOT_STRIDE elements, B [N, RANK] from B_OFFSET on; y [rows, Y_STRIDE].
 // Needs include/rows.
 

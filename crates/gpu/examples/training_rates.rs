@@ -140,6 +140,7 @@ impl Bench {
                 sequences: &sequences,
                 out: &self.floats(ROWS * HEADS * HEAD),
                 lse: Some(&self.floats(ROWS * HEADS)),
+                spans: None,
                 count: &self.count(ROWS),
                 max_rows: ROWS,
                 heads: HEADS,

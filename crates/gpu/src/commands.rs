@@ -18,9 +18,16 @@ impl<'g> Commands<'g> {
         Self { gpu, encoder, pass: None, dispatches: 0 }
     }
 
-    /// Records a dispatch over `rows` rows (ignored by kernels whose grid is flat). Zero rows record nothing.
+    /// Records a dispatch over `rows` rows (ignored by kernels whose grid is flat), whose keys are not split. Zero rows
+    /// record nothing.
     pub fn dispatch(&mut self, dispatch: &Dispatch, rows: u32) {
-        let workgroups = dispatch.grid.workgroups(rows);
+        self.dispatch_with_keys(dispatch, rows, 0);
+    }
+
+    /// Records a dispatch over `rows` rows, of which none has more than `keys` keys. Keys are split where that pays
+    /// ([`KeySplit`](crate::KeySplit)), which changes no bit of a result.
+    pub fn dispatch_with_keys(&mut self, dispatch: &Dispatch, rows: u32, keys: u32) {
+        let workgroups = dispatch.grid.workgroups(rows, keys);
         if workgroups.contains(&0) {
             return;
         }

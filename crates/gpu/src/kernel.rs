@@ -55,24 +55,64 @@ pub struct Grid {
     /// Rows that one workgroup covers along y; 0 where the kernel does not go over rows (y = 1).
     pub rows_per_group: u32,
     /// Workgroups along z.
-    pub z: u32,
+    pub z: Depth,
+}
+
+/// Workgroups along z.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// As many for every batch.
+    Fixed(u32),
+    /// One for each span where the keys of rows are split; else 1.
+    Spans(KeySplit),
+    /// 1 where the keys of rows are split; else none, so that the dispatch is left out.
+    WhereSplit(KeySplit),
+}
+
+/// When the keys of a batch's rows are divided among several workgroups each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeySplit {
+    /// Workgroups that a row's keys are divided among.
+    pub spans: u32,
+    /// They are where a row has more keys than this,
+    pub longer_than: u32,
+    /// and the batch at most so many rows.
+    pub most_rows: u32,
+}
+
+impl KeySplit {
+    /// Whether it applies to a batch of `rows` rows with up to `keys` keys each.
+    pub const fn applies(self, rows: u32, keys: u32) -> bool {
+        keys > self.longer_than && rows <= self.most_rows
+    }
 }
 
 impl Grid {
     /// A grid over `x` workgroups alone.
     pub const fn flat(x: u32) -> Self {
-        Self { x, rows_per_group: 0, z: 1 }
+        Self { x, rows_per_group: 0, z: Depth::Fixed(1) }
     }
 
     /// A grid of `x` workgroups by rows, `rows_per_group` of them to a workgroup.
     pub const fn over_rows(x: u32, rows_per_group: u32) -> Self {
-        Self { x, rows_per_group, z: 1 }
+        Self { x, rows_per_group, z: Depth::Fixed(1) }
     }
 
-    /// Workgroup counts for a batch of `rows`.
-    pub const fn workgroups(self, rows: u32) -> [u32; 3] {
+    /// Workgroup counts for a batch of `rows` with up to `keys` keys each.
+    pub const fn workgroups(self, rows: u32, keys: u32) -> [u32; 3] {
         let y = if self.rows_per_group == 0 { 1 } else { rows.div_ceil(self.rows_per_group) };
-        [self.x, y, self.z]
+        let z = match self.z {
+            Depth::Fixed(z) => z,
+            Depth::Spans(split) => {
+                if split.applies(rows, keys) {
+                    split.spans
+                } else {
+                    1
+                }
+            }
+            Depth::WhereSplit(split) => split.applies(rows, keys) as u32,
+        };
+        [self.x, y, z]
     }
 }
 

@@ -28,7 +28,7 @@ pub use commands::Commands;
 pub use context::{AdapterKind, Gpu, GpuOptions, ReadBack};
 pub use error::{GpuError, Result};
 pub(crate) use kernel::shader;
-pub use kernel::{Dispatch, Grid, Kernel, Shader};
+pub use kernel::{Depth, Dispatch, Grid, Kernel, KeySplit, Shader};
 pub use layout::{Row, Sequence};
 pub use memory::{Buffer, MemoryCounter};
 pub use read_ring::ReadRing;

@@ -33,7 +33,7 @@ impl Gpu {
                 }),
             });
             for (dispatch, rows) in std::iter::repeat_n(dispatches, times).flatten() {
-                dispatch.record(&mut pass, dispatch.grid.workgroups(*rows));
+                dispatch.record(&mut pass, dispatch.grid.workgroups(*rows, 0));
             }
         }
         let Some(query_set) = stamps else {

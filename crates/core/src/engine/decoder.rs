@@ -50,7 +50,8 @@ pub(crate) struct Decoder {
     output: Buffer,
     sample: Dispatch,
     ring: ReadRing,
-    layers: usize,
+    /// Tokens of the longest sequence in the next step, with the step's own.
+    keys: usize,
     vocab: usize,
 }
 
@@ -97,15 +98,16 @@ impl Decoder {
             output,
             sample,
             ring,
-            layers: config.layers,
+            keys: 0,
             vocab: config.vocab,
         })
     }
 
     /// Begins a batch: row i continues a sequence from its last known token. `seen` holds each row's tokens so far.
-    pub(crate) fn begin(&self, rows: &[Row], sequences: &[Sequence], sampling: &[Sampling], seen: &[&[u32]]) {
+    pub(crate) fn begin(&mut self, rows: &[Row], sequences: &[Sequence], sampling: &[Sampling], seen: &[&[u32]]) {
         self.plan.set_sequences(sequences);
         self.plan.set_rows(rows);
+        self.keys = rows.iter().map(|row| row.position as usize + 1).max().unwrap_or(0);
         let identity: Vec<u32> = (0..rows.len() as u32).collect();
         self.plan.set_logit_rows(&identity);
         let settings: Vec<_> = sampling.iter().zip(rows).map(|(sampling, row)| settings_of(sampling, row)).collect();
@@ -125,9 +127,8 @@ impl Decoder {
     /// Submits one step for `rows` sequences.
     pub(crate) fn submit(&mut self, rows: usize) -> Result<(), GpuError> {
         let mut commands = self.gpu.commands("decode");
-        self.plan.record_embed(&mut commands, rows);
-        self.plan.record_layers(&mut commands, 0..self.layers, rows);
-        self.plan.record_head(&mut commands, rows);
+        self.plan.record_step(&mut commands, rows, self.keys);
+        self.keys += 1;
         commands.dispatch(&self.sample, rows as u32);
         self.ring.submit(commands, &self.output, 0)
     }
@@ -157,5 +158,76 @@ fn settings_of(sampling: &Sampling, row: &Row) -> ops::Sampling {
         top_k: sampling.top_k,
         sequence: row.sequence,
         slot: row.slot,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tmem_gpu::{AdapterKind, GpuOptions};
+
+    use super::*;
+    use crate::abort::Abort;
+    use crate::engine::Engine;
+    use crate::message::Message;
+    use crate::model::ModelLoader;
+    use crate::rollout::policy::{GenerateRequest, Generation, Policy};
+    use crate::settings::Settings;
+
+    /// Tokens up to which a row's keys are never split.
+    const WHOLE: usize = 2048;
+
+    /// The tiny model with the kernels for GPUs, and room for more tokens than it was made for.
+    fn engine() -> Engine {
+        let adapter = std::env::var("TMEM_ADAPTER").ok();
+        let options = GpuOptions { adapter, kernels: Some(AdapterKind::Gpu), ..GpuOptions::default() };
+        let gpu = pollster::block_on(Gpu::request(&options)).unwrap();
+        let mut loader = ModelLoader::new(&gpu);
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/tiny_a.q4_1.gguf");
+        loader.push(&std::fs::read(file).unwrap()).unwrap();
+        let mut model = loader.finish().unwrap();
+        model.config.context = WHOLE + 64;
+        let mut settings = Settings::small();
+        (settings.fast.layers, settings.fast.gate) = (1, false);
+        settings.rollout.context_tokens = model.config.context;
+        pollster::block_on(Engine::new(&gpu, model, &settings)).unwrap()
+    }
+
+    fn generate(engine: &mut Engine, requests: &[GenerateRequest]) -> Vec<Generation> {
+        pollster::block_on(engine.generate(requests, &mut |_, _| {}, &Abort::default())).unwrap()
+    }
+
+    #[test]
+    fn a_long_sequence_has_the_same_bits_in_a_pair_with_its_keys_split_and_among_eight_with_its_keys_whole() {
+        let mut engine = engine();
+        // All have the same tokens in common, and no more.
+        let request = |i: usize| GenerateRequest {
+            messages: vec![Message::user(format!("{}{i}{}", "abcdefgh ".repeat(254), "z".repeat(3 * i)))],
+            max_tokens: 8,
+            ..GenerateRequest::default()
+        };
+        let requests: Vec<_> = (0..8).map(request).collect();
+        let eight = generate(&mut engine, &requests);
+        let lengths: Vec<_> = eight.iter().map(|g| g.prompt_tokens).collect();
+        assert!(lengths[0] < WHOLE && lengths[7] > WHOLE, "some are to cross the border as they go on: {lengths:?}");
+        let pairs = requests.chunks(2).flat_map(|pair| generate(&mut engine, pair));
+        for (pair, eight) in pairs.zip(eight) {
+            assert_eq!((pair.tokens, pair.log_probabilities), (eight.tokens, eight.log_probabilities));
+        }
+    }
+
+    #[test]
+    fn only_a_step_of_few_long_sequences_takes_a_second_launch_for_attention() {
+        let mut engine = engine();
+        let (adapter, runner) = (engine.adapter.as_ref(), &engine.runner);
+        let decoder = engine.decoders.for_batch(8, &engine.gpu, &engine.model, runner, adapter).unwrap();
+        let launches = |rows, keys| {
+            let mut commands = decoder.gpu.commands("test");
+            decoder.plan.record_step(&mut commands, rows, keys);
+            commands.dispatches()
+        };
+        let layers = engine.model.config.layers;
+        // Its two key heads are 16 workgroups from eight sequences on.
+        assert_eq!(launches(7, WHOLE + 1), launches(7, WHOLE) + layers);
+        assert_eq!(launches(8, WHOLE + 1), launches(8, WHOLE));
     }
 }

@@ -157,6 +157,7 @@ impl Builder<'_> {
                 sequences,
                 out: &layer.attended,
                 lse: Some(&layer.lse),
+                spans: None,
                 count,
                 max_rows,
                 heads,

@@ -5,7 +5,7 @@ use tmem_gpu::ops::{self, AdaptedOutputs, AdapterTerm, Finish, InputNorm, LoraDo
 use tmem_gpu::{Buffer, Dispatch, GpuError, Weight, WeightFormat};
 
 use super::ModelConfig;
-use super::forward::{Shared, norm, record_attention};
+use super::forward::{Shared, norm, record_attention, spans};
 use super::weights::Part;
 use crate::fast::{Group, RowsOf};
 
@@ -13,6 +13,8 @@ use crate::fast::{Group, RowsOf};
 pub(super) struct DecodeScratch {
     qkv: Buffer,
     attended: Buffer,
+    /// Between the launches of attention, where the keys of long rows may be split.
+    spans: Option<Buffer>,
     hidden: Buffer,
     /// Gate and up, where they have no matrix in common.
     gate_up: Option<Buffer>,
@@ -28,6 +30,7 @@ impl DecodeScratch {
         Ok(Self {
             qkv: gpu.storage("qkv", max_rows * Group::Qkv.outputs(config))?,
             attended: gpu.storage("attended", max_rows * config.heads * config.head_dim)?,
+            spans: spans(shared, max_rows)?,
             hidden: gpu.storage("ffn hidden", max_rows * config.ffn)?,
             gate_up: in_parts.then(|| gpu.storage("gate and up", max_rows * 2 * config.ffn)).transpose()?,
             low_rank: adapter.map(|adapter| gpu.storage("A x", max_rows * 3 * adapter.sites.rank)).transpose()?,
@@ -141,7 +144,8 @@ pub(super) fn record(
         Fused { layer, group, parts, x, norm, y, finish }.record(shared, batch, scratch)
     };
     let mut plan = group(Group::Qkv, &weights.qkv, stream, Some(&weights.attention_norm), &scratch.qkv, overwrite)?;
-    plan.extend(record_attention(shared, batch, &scratch.qkv, cache, &scratch.attended)?);
+    let buffers = [&scratch.qkv, cache, &scratch.attended];
+    plan.extend(record_attention(shared, batch, buffers, scratch.spans.as_ref())?);
     plan.extend(group(Group::Output, &weights.output, &scratch.attended, None, stream, accumulate)?);
     let norm = Some(&weights.ffn_norm);
     match &scratch.gate_up {

@@ -74,6 +74,8 @@ struct Scratch {
     normed: Buffer,
     qkv: Buffer,
     attended: Buffer,
+    /// Between the launches of attention, where the keys of long rows may be split.
+    spans: Option<Buffer>,
     gate_up: Buffer,
     hidden: Buffer,
     low_rank: Option<Buffer>,
@@ -86,11 +88,18 @@ impl Scratch {
             normed: gpu.storage("normed", max_rows * config.hidden)?,
             qkv: gpu.storage("qkv", max_rows * Group::Qkv.outputs(config))?,
             attended: gpu.storage("attended", max_rows * config.heads * config.head_dim)?,
+            spans: spans(shared, max_rows)?,
             gate_up: gpu.storage("gate and up", max_rows * 2 * config.ffn)?,
             hidden: gpu.storage("ffn hidden", max_rows * config.ffn)?,
             low_rank: adapter.map(|adapter| gpu.storage("A x", max_rows * 3 * adapter.sites.rank)).transpose()?,
         })
     }
+}
+
+/// Scratch of attention for the rows of a decoding plan, where its keys may be split.
+pub(super) fn spans(shared: &Shared<'_>, max_rows: usize) -> Result<Option<Buffer>, GpuError> {
+    let Shape { heads, kv_heads, head_dim, .. } = Shape::of(shared.config);
+    ops::attention_spans(shared.gpu, max_rows, (heads, kv_heads, head_dim))
 }
 
 impl ForwardPlan {
@@ -180,6 +189,16 @@ impl ForwardPlan {
         }
     }
 
+    /// Records a decoding step: embedding, all layers and the head for the next token of `rows` sequences, of which none
+    /// has more than `keys` tokens with it. Keys of long sequences are split where that pays.
+    pub(crate) fn record_step(&self, commands: &mut Commands<'_>, rows: usize, keys: usize) {
+        self.record_embed(commands, rows);
+        for dispatch in self.layers.iter().flatten() {
+            commands.dispatch_with_keys(dispatch, rows as u32, keys as u32);
+        }
+        self.record_head(commands, rows);
+    }
+
     /// Records the head over the logit rows.
     pub(crate) fn record_head(&self, commands: &mut Commands<'_>, logit_rows: usize) {
         for dispatch in &self.head {
@@ -236,7 +255,8 @@ fn record_layer(
         linear.record(shared, *batch).map(|dispatches| plan.extend(dispatches))
     };
     project(&mut plan, Group::Qkv, &weights.qkv, &scratch.normed, &scratch.qkv, false)?;
-    plan.extend(record_attention(shared, batch, &scratch.qkv, cache, &scratch.attended)?);
+    let buffers = [&scratch.qkv, cache, &scratch.attended];
+    plan.extend(record_attention(shared, batch, buffers, scratch.spans.as_ref())?);
     project(&mut plan, Group::Output, &weights.output, &scratch.attended, stream, true)?;
     plan.push(norm(shared, stream, &weights.ffn_norm, &scratch.normed, count)?);
     project(&mut plan, Group::GateUp, &weights.gate_up, &scratch.normed, &scratch.gate_up, false)?;
@@ -245,19 +265,33 @@ fn record_layer(
     Ok(plan)
 }
 
-/// Records the turning of queries and keys, the way of keys and values into the cache, and attention over it.
+/// Records the turning of queries and keys, the way of keys and values into the cache, and attention over it. The keys of
+/// long rows may be split where there is scratch for their spans.
 pub(super) fn record_attention(
     shared: &Shared<'_>,
     batch: &RowsOf<'_>,
-    qkv: &Buffer,
-    cache: &Buffer,
-    out: &Buffer,
-) -> Result<[Dispatch; 2], GpuError> {
+    [qkv, cache, out]: [&Buffer; 3],
+    spans: Option<&Buffer>,
+) -> Result<Vec<Dispatch>, GpuError> {
     let Shared { gpu, rope: table, .. } = *shared;
     let &RowsOf { rows, sequences, count, max_rows } = batch;
     let Shape { heads, kv_heads, head_dim, interleaved } = Shape::of(shared.config);
     let turn = ops::RopeCache { qkv, rows, sequences, table, cache, heads, kv_heads, head_dim, interleaved };
-    let attention =
-        ops::Attention { qkv, cache, rows, sequences, out, lse: None, count, max_rows, heads, kv_heads, head_dim };
-    Ok([ops::rope_cache(gpu, turn)?, ops::attention(gpu, attention)?])
+    let attention = ops::Attention {
+        qkv,
+        cache,
+        rows,
+        sequences,
+        out,
+        lse: None,
+        spans,
+        count,
+        max_rows,
+        heads,
+        kv_heads,
+        head_dim,
+    };
+    let mut plan = vec![ops::rope_cache(gpu, turn)?, ops::attention(gpu, attention)?];
+    plan.extend(ops::attention_combine(gpu, attention)?);
+    Ok(plan)
 }

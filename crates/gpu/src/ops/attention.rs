@@ -1,5 +1,6 @@
 //! Causal attention over the key-value cache.
 
+use super::attention_combine::{SPANS, Shares, WHOLE};
 use super::{BLOCK_LINES, SUBGROUP, evenly, most_dividing, require};
 use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, shader};
 
@@ -7,7 +8,7 @@ pub(super) const SHADERS: [Shader; 6] = [
     shader!("attention", include "rows"),
     shader!("attention_tile", include "rows"),
     shader!("attention_subgroup", include "rows", include "subgroup"),
-    shader!("attention_decode", include "rows"),
+    shader!("attention_decode", include "rows", include "attention_spans"),
     shader!("attention_blocks", include "rows", include "pair_tile", include "score_block"),
     shader!("attention_row", include "rows"),
 ];
@@ -16,7 +17,7 @@ pub(super) const SHADERS: [Shader; 6] = [
 const LONGEST_HEAD: usize = 256;
 
 /// The largest decoding plan.
-const FEW_ROWS: usize = 64;
+pub(super) const FEW_ROWS: usize = 64;
 
 /// Arguments of [`attention`].
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +34,9 @@ pub struct Attention<'a> {
     pub out: &'a Buffer,
     /// Logarithm of the sum of the exponentials of the scaled scores, [rows, heads], where it is wanted.
     pub lse: Option<&'a Buffer>,
+    /// Scratch of [`attention_spans`](super::attention_spans), where the keys of long rows may be split;
+    /// [`attention_combine`](super::attention_combine) then follows.
+    pub spans: Option<&'a Buffer>,
     /// Uniform, the number of rows in its first word.
     pub count: &'a Buffer,
     /// The most rows that this dispatch is recorded with; decides the variant.
@@ -43,6 +47,13 @@ pub struct Attention<'a> {
     pub kv_heads: usize,
     /// Length of a head, at most 256.
     pub head_dim: usize,
+}
+
+impl Attention<'_> {
+    /// Whether GPUs take the kernel for decoding steps, which may split a row's keys.
+    pub(super) fn decodes(&self) -> bool {
+        self.max_rows <= FEW_ROWS && self.lse.is_none() && self.head_dim.is_multiple_of(4)
+    }
 }
 
 /// Softmax attention of each row over positions 0 to its own, scaled by 1/√head_dim, with the online softmax of Milakov
@@ -72,21 +83,22 @@ pub fn attention(gpu: &Gpu, args: Attention<'_>) -> Result<Dispatch> {
     // decoding plans take the same kernel, so that a row has the same bits in each.
     let few = args.max_rows <= FEW_ROWS;
     let subgroups = gpu.has_subgroups_of(SUBGROUP);
+    let spans;
     let (shader, entries, grid) = match gpu.kind() {
+        AdapterKind::Gpu if args.decodes() => {
+            let shares = Shares::new(heads, kv_heads, head_dim);
+            constants.extend([("SHARED", shares.together as f64), ("SPANS", SPANS as f64), ("WHOLE", WHOLE as f64)]);
+            spans = args.spans.map_or_else(|| gpu.storage("no spans", 4), |spans| Ok(spans.clone()))?;
+            buffers.push((7, &spans));
+            (&SHADERS[3], ["attention_decode"; 2], Grid { z: shares.depth(&args)?, ..Grid::over_rows(shares.all, 1) })
+        }
         AdapterKind::Gpu if head_dim % 4 == 0 => {
-            let decode = few && args.lse.is_none();
-            // A workgroup of the decoding kernel has room for 512 elements of queries.
-            let most = if decode && head_dim > 128 { 2 } else { 4 };
-            let together = evenly(heads / kv_heads, most);
+            let together = evenly(heads / kv_heads, 4);
             constants.push(("SHARED", together as f64));
+            buffers.push((6, args.count));
             let shares = (kv_heads * (heads / kv_heads).div_ceil(together)) as u32;
-            if decode {
-                (&SHADERS[3], ["attention_decode"; 2], Grid::over_rows(shares, 1))
-            } else {
-                buffers.push((6, args.count));
-                let rows = BLOCK_LINES / together as u32;
-                (&SHADERS[4], ["attention_blocks", "attention_blocks_lse"], Grid::over_rows(shares, rows))
-            }
+            let grid = Grid::over_rows(shares, BLOCK_LINES / together as u32);
+            (&SHADERS[4], ["attention_blocks", "attention_blocks_lse"], grid)
         }
         AdapterKind::Gpu => (&SHADERS[0], ["attention", "attention_lse"], Grid::over_rows(heads as u32, 1)),
         AdapterKind::Cpu if subgroups && few && args.lse.is_none() && head_dim % 32 == 0 && head_dim <= 128 => {
@@ -171,6 +183,7 @@ mod tests {
                 sequences: &gpu.upload(&self.sequences),
                 out: &out,
                 lse: with_lse.then_some(&lse),
+                spans: None,
                 count: &gpu.count(count),
                 max_rows,
                 heads,
@@ -318,6 +331,7 @@ mod tests {
                     sequences: &buffer,
                     out: &buffer,
                     lse: None,
+                    spans: None,
                     count: &count,
                     max_rows: 1,
                     heads,

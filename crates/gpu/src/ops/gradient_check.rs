@@ -312,6 +312,7 @@ impl<'a> OnDevice<'a> {
             sequences: &self.sequences,
             out: &o,
             lse: Some(&lse),
+            spans: None,
             count: &self.count,
             max_rows: rows,
             heads: HEADS,

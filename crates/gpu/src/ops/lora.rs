@@ -4,10 +4,14 @@ use super::matmul::{self, Matmul, MatmulVariant};
 use super::{SUBGROUP, require};
 use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, Weight, WeightFormat, shader};
 
-pub(super) const SHADERS: [Shader; 2] = [
+pub(super) const SHADERS: [Shader; 3] = [
     shader!("lora_up", include "rows", include "lora_output", include "lora_columns"),
     shader!("lora_up_subgroup", include "rows", include "lora_output", include "subgroup"),
+    shader!("lora_up_tile", include "rows", include "lora_output"),
 ];
+
+/// Rows that an invocation takes without subgroups.
+const TILE_ROWS: u32 = 8;
 
 /// Arguments of [`lora_down`].
 #[derive(Debug, Clone, Copy)]
@@ -116,17 +120,21 @@ pub fn lora_up(gpu: &Gpu, args: LoraUp<'_>) -> Result<Dispatch> {
     ];
     let buffers = [(0, args.rows), (1, args.sequences), (2, args.u), (3, args.b), (4, args.y), (5, args.count)];
     let by_fours = [args.outputs, args.y_stride, args.y_offset].iter().all(|size| size.is_multiple_of(4));
-    // The last number: how many of the buffers the kernel binds.
-    let (shader, entry, outputs, rows, bound) = match gpu.kind() {
+    let by_pairs = [args.rank, args.u_stride, args.u_offset, args.b_offset, args.slot_stride];
+    let by_pairs = by_pairs.iter().all(|size| size.is_multiple_of(2));
+    let [rows, sequences, (_, u), (_, b), y, count] = buffers;
+    let pairs = [rows, sequences, y, count, (6, u), (7, b)];
+    // The shader, its entry point and what it binds; outputs and rows of a workgroup.
+    let (shader, entry, bound, outputs, rows) = match gpu.kind() {
         AdapterKind::Cpu if by_fours && gpu.has_subgroups_of(SUBGROUP) => {
-            (&SHADERS[1], "tile_per_subgroup", 32, SUBGROUP, 6)
+            (&SHADERS[1], "tile_per_subgroup", &buffers[..], 32, SUBGROUP)
         }
-        AdapterKind::Cpu if by_fours => (&SHADERS[0], "tile_per_invocation", 64, 8, 6),
-        _ => (&SHADERS[0], "output_per_invocation", 64, 1, 5),
+        AdapterKind::Cpu if by_fours => (&SHADERS[0], "tile_per_invocation", &buffers[..], 64, TILE_ROWS),
+        AdapterKind::Gpu if by_pairs => (&SHADERS[2], "rows_per_invocation", &pairs[..], 64, TILE_ROWS),
+        _ => (&SHADERS[0], "output_per_invocation", &buffers[..5], 64, 1),
     };
     let kernel = gpu.kernel(shader, entry, &constants)?;
-    let grid = Grid::over_rows(args.outputs.div_ceil(outputs) as u32, rows);
-    gpu.bind(&kernel, grid, &buffers[..bound])
+    gpu.bind(&kernel, Grid::over_rows(args.outputs.div_ceil(outputs) as u32, rows), bound)
 }
 
 #[cfg(test)]
@@ -139,17 +147,32 @@ mod tests {
     #[test]
     fn every_row_gets_its_own_adapter() {
         on_every_kind(|gpu| {
-            // Rows of all slots mixed, of one slot, and of none in the end; outputs that are and are not read by fours.
-            check_own_adapters(gpu, &[0u32, 2, 1, 0, 2, 1, 2, 2, 1], 70, 75);
-            check_own_adapters(gpu, &[0u32, 2, 1, 0, 2, 1, 2, 2, 1], 72, 80);
-            check_own_adapters(gpu, &[2; 19], 68, 76);
-            check_own_adapters(gpu, &[1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0], 4, 8);
+            // Rows of all slots mixed, of one slot, and of none in the end; outputs that are and are not read by fours, and
+            // ranks that are and are not read by pairs.
+            for rank in [3, 6, 8] {
+                check_own_adapters(gpu, rank, &[0u32, 2, 1, 0, 2, 1, 2, 2, 1], 70, 75);
+                check_own_adapters(gpu, rank, &[0u32, 2, 1, 0, 2, 1, 2, 2, 1], 72, 80);
+                check_own_adapters(gpu, rank, &[2; 19], 68, 76);
+                check_own_adapters(gpu, rank, &[1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0], 4, 8);
+            }
         });
     }
 
-    fn check_own_adapters(gpu: &TestGpu, slots: &[u32], outputs: usize, y_stride: usize) {
-        // Two sites (gate, up) of rank 3 on one input; the second one's B is applied, to a part of y.
-        let (rank, inputs, a_offset, b_offset) = (3, 37, 11, 5);
+    #[test]
+    fn a_row_has_the_same_bits_among_rows_of_its_slot_and_among_others() {
+        on_every_kind(|gpu| {
+            for rank in [3, 6] {
+                let one_slot = check_own_adapters(gpu, rank, &[2; 8], 72, 80);
+                let mixed = check_own_adapters(gpu, rank, &[2, 2, 2, 2, 2, 2, 2, 1], 72, 80);
+                assert_eq!(one_slot[..7 * 80], mixed[..7 * 80]);
+            }
+        });
+    }
+
+    /// Gives what was added to.
+    fn check_own_adapters(gpu: &TestGpu, rank: usize, slots: &[u32], outputs: usize, y_stride: usize) -> Vec<f32> {
+        // Two sites (gate, up) on one input; the second one's B is applied, to a part of y.
+        let (inputs, a_offset, b_offset) = (37, 11, rank + 2);
         let slot_stride = b_offset + outputs * rank + 2;
         let (stack, y_offset, u_offset) = (2 * rank, 4, rank);
         let mut rng = Rng::new(9);
@@ -203,5 +226,6 @@ mod tests {
         let mut want = twins::double(&before);
         site.apply(&mut want, &want_u, &b, &rows, &sequences);
         assert_close(&got, &want, 3e-6);
+        got
     }
 }

@@ -4,7 +4,7 @@
 //! depend on this slot's B.
 
 use super::{SUBGROUP, require};
-use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, shader};
+use crate::{AdapterKind, Buffer, Depth, Dispatch, Gpu, GpuError, Grid, Result, Shader, shader};
 
 pub(super) const SHADERS: [Shader; 6] = [
     shader!("lora_backward_u", include "rows", include "lora_site", include "lora_columns"),
@@ -93,7 +93,7 @@ pub fn lora_backward_u(gpu: &Gpu, site: LoraSite<'_>, b: &Buffer, slot_stride: u
         _ => (&SHADERS[0], "lora_backward_u", 4),
     };
     let kernel = gpu.kernel(shader, entry, &constants)?;
-    let grid = Grid { x: 1, rows_per_group, z: site.rank.div_ceil(COLUMNS) as u32 };
+    let grid = Grid { x: 1, rows_per_group, z: Depth::Fixed(site.rank.div_ceil(COLUMNS) as u32) };
     let buffers = [(0, site.dy), (1, b), (2, site.rows), (3, site.sequences), (4, du), (5, site.count)];
     gpu.bind(&kernel, grid, &buffers)
 }
@@ -158,7 +158,7 @@ pub fn lora_backward_b(gpu: &Gpu, site: LoraSite<'_>, u: &Buffer, db: &Buffer) -
     let grid = Grid {
         x: site.outputs.div_ceil(outputs_per_group) as u32,
         rows_per_group: 0,
-        z: site.rank.div_ceil(COLUMNS) as u32,
+        z: Depth::Fixed(site.rank.div_ceil(COLUMNS) as u32),
     };
     let buffers = [(0, site.dy), (1, u), (2, site.rows), (3, site.sequences), (4, db), (5, site.count)];
     gpu.bind(&kernel, grid, &buffers)

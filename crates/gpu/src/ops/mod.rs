@@ -7,6 +7,7 @@ use crate::{AdapterKind, Gpu, GpuError, Result, Shader, WeightFormat};
 
 mod attention;
 mod attention_backward;
+mod attention_combine;
 mod cross_entropy;
 mod embed;
 mod gather_rows;
@@ -36,6 +37,7 @@ mod trust_region;
 
 pub use attention::{Attention, attention};
 pub use attention_backward::{AttentionBackward, attention_backward};
+pub use attention_combine::{attention_combine, attention_spans};
 pub use cross_entropy::{CrossEntropy, cross_entropy};
 pub use embed::{Embed, embed};
 pub use gather_rows::gather_rows;
@@ -68,6 +70,7 @@ pub use trust_region::{TrustRegion, trust_region};
 pub const SHADERS: &[&[Shader]] = &[
     &attention::SHADERS,
     &attention_backward::SHADERS,
+    &[attention_combine::SHADER],
     &cross_entropy::SHADERS,
     &embed::SHADERS,
     &[gather_rows::SHADER],

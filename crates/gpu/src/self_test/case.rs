@@ -10,6 +10,7 @@ pub(super) type Build = fn(&Gpu) -> Result<Case>;
 pub(super) struct Case {
     dispatches: Vec<Dispatch>,
     rows: u32,
+    keys: u32,
     outputs: Vec<Output>,
 }
 
@@ -59,7 +60,12 @@ impl Output {
 
 impl Case {
     pub(super) fn new(dispatches: impl Into<Vec<Dispatch>>, rows: usize, outputs: impl Into<Vec<Output>>) -> Self {
-        Self { dispatches: dispatches.into(), rows: rows as u32, outputs: outputs.into() }
+        Self { dispatches: dispatches.into(), rows: rows as u32, keys: 0, outputs: outputs.into() }
+    }
+
+    /// The case with up to so many keys a row, which may then be split.
+    pub(super) fn with_keys(self, keys: u32) -> Self {
+        Self { keys, ..self }
     }
 
     /// Runs the dispatches twice from the same start, reads the outputs of both runs back at once and compares.
@@ -72,7 +78,9 @@ impl Case {
             for Output { buffer, start, .. } in &self.outputs {
                 commands.copy(start, 0, buffer, 0, buffer.size());
             }
-            self.dispatches.iter().for_each(|dispatch| commands.dispatch(dispatch, self.rows));
+            for dispatch in &self.dispatches {
+                commands.dispatch_with_keys(dispatch, self.rows, self.keys);
+            }
             for Output { buffer, .. } in &self.outputs {
                 commands.copy(buffer, 0, &results, end, buffer.size());
                 end += buffer.size();

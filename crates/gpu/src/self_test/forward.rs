@@ -35,8 +35,9 @@ pub(super) const CHECKS: &[(&str, Build)] = &[
     ("swiglu (by fours)", |gpu| swiglu(gpu, FFN + 1)),
     ("lora_down", |gpu| lora_down(gpu, 91, 11)),
     ("lora_down (whole blocks)", |gpu| lora_down(gpu, 96, 12)),
-    ("lora_up", |gpu| lora_up(gpu, 70)),
-    ("lora_up (by fours)", |gpu| lora_up(gpu, 72)),
+    ("lora_up", |gpu| lora_up(gpu, 70, 3)),
+    ("lora_up (by fours)", |gpu| lora_up(gpu, 72, 3)),
+    ("lora_up (rank by pairs)", |gpu| lora_up(gpu, 72, 6)),
     ("gather_rows", gather_rows),
     ("keep_columns", keep_columns),
     ("sample", sample),
@@ -45,8 +46,9 @@ pub(super) const CHECKS: &[(&str, Build)] = &[
 const TILE: MatmulVariant = MatmulVariant::TilePerWorkgroup;
 const SMALL_TILE: MatmulVariant = MatmulVariant::SmallTilePerWorkgroup;
 
-/// Checks of the products through workgroup memory that only GPUs run and that no small case chooses by itself.
+/// Checks of what only GPUs run and no small case chooses by itself: products through workgroup memory, and split keys.
 pub(super) const TILED: &[(&str, Build)] = &[
+    ("attention_combine", attention_combine),
     ("matmul (Q4, 2 outputs an item)", |gpu| matmul_of(gpu, SourceType::Q4_1, (1025, 96), 4, None)),
     ("matmul (Q4, 4 outputs an item, two rounds)", |gpu| matmul_of(gpu, SourceType::Q4_1, (2049, 576), 7, None)),
     ("matmul (Q4, tile)", |gpu| matmul_of(gpu, SourceType::Q4_1, (69, 96), 67, Some(TILE))),
@@ -184,26 +186,49 @@ fn rope_cache(gpu: &Gpu, interleaved: bool) -> Result<Case> {
 }
 
 fn attention(gpu: &Gpu, shape: AttentionShape, with_lse: bool, max_rows: usize) -> Result<Case> {
+    attention_of(gpu, shape, (&rows(), &SEQUENCES), with_lse, max_rows)
+}
+
+/// A row whose keys are split among workgroups.
+fn attention_combine(gpu: &Gpu) -> Result<Case> {
+    let shape = AttentionShape { heads: 3, kv_heads: 1, dim: 32 };
+    let row = Row { position: 2600, ..Row::default() };
+    attention_of(gpu, shape, (&[row], &[Sequence::new(0)]), false, 1)
+}
+
+fn attention_of(
+    gpu: &Gpu,
+    shape: AttentionShape,
+    (rows, sequences): (&[Row], &[Sequence]),
+    with_lse: bool,
+    max_rows: usize,
+) -> Result<Case> {
     let AttentionShape { heads, kv_heads, dim } = shape;
-    let (rows, mut rng) = (rows(), Rng::new(6));
-    let (qkv, cache) = (rng.normal(rows.len() * (heads + 2 * kv_heads) * dim), rng.normal(CACHE * 2 * kv_heads * dim));
-    let (want, want_lse) = twins::attention(shape, &qkv, &cache, &rows, &SEQUENCES);
+    let keys = rows.iter().map(|row| row.position + 1).max().unwrap_or(0);
+    let indices = CACHE.max(keys as usize);
+    let mut rng = Rng::new(6);
+    let (qkv, cache) =
+        (rng.normal(rows.len() * (heads + 2 * kv_heads) * dim), rng.normal(indices * 2 * kv_heads * dim));
+    let (want, want_lse) = twins::attention(shape, &qkv, &cache, rows, sequences);
     let (out, lse) = (Output::fresh(gpu, want, 1e-5)?, Output::fresh(gpu, want_lse, 1e-5)?);
+    let spans = ops::attention_spans(gpu, max_rows, (heads, kv_heads, dim))?;
     let args = ops::Attention {
         qkv: &gpu.storage_from("qkv", &qkv)?,
         cache: &gpu.storage_from("cache", &cache)?,
-        rows: &gpu.storage_from("rows", &rows)?,
-        sequences: &gpu.storage_from("sequences", &SEQUENCES)?,
+        rows: &gpu.storage_from("rows", rows)?,
+        sequences: &gpu.storage_from("sequences", sequences)?,
         out: &out.buffer,
         lse: with_lse.then_some(&lse.buffer),
+        spans: spans.as_ref(),
         count: &count(gpu, rows.len(), 0)?,
         max_rows,
         heads,
         kv_heads,
         head_dim: dim,
     };
-    let dispatch = ops::attention(gpu, args)?;
-    Ok(Case::new([dispatch], rows.len(), if with_lse { vec![out, lse] } else { vec![out] }))
+    let mut dispatches = vec![ops::attention(gpu, args)?];
+    dispatches.extend(ops::attention_combine(gpu, args)?);
+    Ok(Case::new(dispatches, rows.len(), if with_lse { vec![out, lse] } else { vec![out] }).with_keys(keys))
 }
 
 pub(super) const FFN: usize = 91;
@@ -234,14 +259,17 @@ fn lora_down(gpu: &Gpu, inputs: usize, a_offset: usize) -> Result<Case> {
     Ok(Case::new([ops::lora_down(gpu, args)?], rows, [u]))
 }
 
-fn lora_up(gpu: &Gpu, outputs: usize) -> Result<Case> {
-    let (rows, mut rng) = (rows(), Rng::new(9));
+fn lora_up(gpu: &Gpu, outputs: usize, rank: usize) -> Result<Case> {
+    // Eight rows of one slot, then rows of all slots.
+    let one_slot = [Row { slot: 2, sequence: 1, ..Row::default() }; 8];
+    let (rows, mut rng) = ([one_slot.to_vec(), rows()].concat(), Rng::new(9));
+    let b_offset = rank + 2;
     let site = twins::LoraUp {
-        u_stride: 6,
-        u_offset: 3,
-        b_offset: 5,
-        slot_stride: 5 + 3 * outputs + 2,
-        rank: 3,
+        u_stride: 2 * rank,
+        u_offset: rank,
+        b_offset,
+        slot_stride: b_offset + rank * outputs + 2,
+        rank,
         outputs,
         // Whole fours where the outputs are.
         y_stride: outputs + if outputs.is_multiple_of(4) { 8 } else { 5 },

@@ -255,6 +255,7 @@ impl<'a> Bench<'a> {
             sequences: &starts,
             out: &out,
             lse: None,
+            spans: None,
             count: &count,
             max_rows: rows,
             heads,
