@@ -3,7 +3,8 @@
 // cache at the row's KV index (include rows).
 // Pairs: (2i, 2i + 1) where INTERLEAVED, else (i, i + HEAD_DIM / 2); 0 <= i < HEAD_DIM / 2.
 // Shapes: qkv [rows, (HEADS + 2 KV_HEADS) HEAD_DIM]; table [positions, HEAD_DIM / 2] of (cos, sin);
-// cache [indices, 2 KV_HEADS HEAD_DIM], keys first. Element-wise: one form for all adapters.
+// cache [indices, 2 KV_HEADS HEAD_DIM], keys first. Element-wise: one form for all adapters. Needs include/rows and
+// include/turn. On GPUs decoding steps have attention_step.wgsl in its place.
 
 override HEADS: u32;
 override KV_HEADS: u32;
@@ -31,10 +32,9 @@ fn rope_cache(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
     var a = qkv[at];
     var b = qkv[at + step];
     if head < HEADS + KV_HEADS {
-        let turn = table[row.position * pairs + i];
-        let turned = a * turn.x - b * turn.y;
-        b = a * turn.y + b * turn.x;
-        a = turned;
+        let pair = turned(a, b, table[row.position * pairs + i]);
+        a = pair.x;
+        b = pair.y;
     }
     if head < HEADS {
         qkv[at] = a;

@@ -1,11 +1,14 @@
 //! A layer for the next tokens of a few sequences: what stands around a projection (norm, adapter, residual, activation)
-//! is done in its launch. One sequence's token takes a launch so short that launches are what a step costs.
+//! is done in its launch, and what comes before attention (turning, cache) in that of attention. One sequence's token takes a
+//! launch so short that launches are what a step costs.
 
-use tmem_gpu::ops::{self, AdaptedOutputs, AdapterTerm, Finish, InputNorm, LoraDown, Projection};
+use tmem_gpu::ops::{
+    self, AdaptedOutputs, AdapterTerm, Attention, AttentionStep, Finish, InputNorm, LoraDown, Projection,
+};
 use tmem_gpu::{Buffer, Dispatch, GpuError, Weight, WeightFormat};
 
 use super::ModelConfig;
-use super::forward::{Shared, norm, record_attention, spans};
+use super::forward::{Shape, Shared, norm, spans};
 use super::weights::Part;
 use crate::fast::{Group, RowsOf};
 
@@ -129,6 +132,33 @@ fn normed_input<'a>(
     }
 }
 
+/// Records the turning of queries and keys, the way of keys and values into the cache, and attention over it.
+fn record_attention(
+    shared: &Shared<'_>,
+    batch: &RowsOf<'_>,
+    scratch: &DecodeScratch,
+    cache: &Buffer,
+) -> Result<Vec<Dispatch>, GpuError> {
+    let &RowsOf { rows, sequences, count, max_rows } = batch;
+    let Shape { heads, kv_heads, head_dim, interleaved } = Shape::of(shared.config);
+    let attention = Attention {
+        qkv: &scratch.qkv,
+        cache,
+        rows,
+        sequences,
+        out: &scratch.attended,
+        lse: None,
+        spans: scratch.spans.as_ref(),
+        count,
+        max_rows,
+        heads,
+        kv_heads,
+        head_dim,
+    };
+    // Each row is the next token of a sequence of its own, as this asks for.
+    ops::attention_step(shared.gpu, AttentionStep { attention, table: shared.rope, interleaved })
+}
+
 /// Records a layer; the residual stream goes in and comes out.
 pub(super) fn record(
     shared: &Shared<'_>,
@@ -144,8 +174,7 @@ pub(super) fn record(
         Fused { layer, group, parts, x, norm, y, finish }.record(shared, batch, scratch)
     };
     let mut plan = group(Group::Qkv, &weights.qkv, stream, Some(&weights.attention_norm), &scratch.qkv, overwrite)?;
-    let buffers = [&scratch.qkv, cache, &scratch.attended];
-    plan.extend(record_attention(shared, batch, buffers, scratch.spans.as_ref())?);
+    plan.extend(record_attention(shared, batch, scratch, cache)?);
     plan.extend(group(Group::Output, &weights.output, &scratch.attended, None, stream, accumulate)?);
     let norm = Some(&weights.ffn_norm);
     match &scratch.gate_up {

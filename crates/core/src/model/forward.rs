@@ -56,8 +56,8 @@ pub(crate) struct PlanSize {
     pub(crate) rows: usize,
     pub(crate) logits: usize,
     pub(crate) sequences: usize,
-    /// Whether every row is a sequence's next token and has logits, in the order of the rows. Such a plan takes fewer
-    /// launches (`decode_layer`) where the device can.
+    /// Whether every row is the next token of a sequence of its own, behind any shared prefix, and has logits, in the order of
+    /// the rows. Such a plan takes fewer launches (`decode_layer`) where the device can.
     pub(crate) decode: bool,
 }
 
@@ -267,7 +267,7 @@ fn record_layer(
 
 /// Records the turning of queries and keys, the way of keys and values into the cache, and attention over it. The keys of
 /// long rows may be split where there is scratch for their spans.
-pub(super) fn record_attention(
+fn record_attention(
     shared: &Shared<'_>,
     batch: &RowsOf<'_>,
     [qkv, cache, out]: [&Buffer; 3],

@@ -1,6 +1,6 @@
 //! Causal attention over the key-value cache.
 
-use super::attention_combine::{SPANS, Shares, WHOLE};
+use super::attention_combine::{Shares, spans_of};
 use super::{BLOCK_LINES, SUBGROUP, evenly, most_dividing, require};
 use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, shader};
 
@@ -8,7 +8,9 @@ pub(super) const SHADERS: [Shader; 6] = [
     shader!("attention", include "rows"),
     shader!("attention_tile", include "rows"),
     shader!("attention_subgroup", include "rows", include "subgroup"),
-    shader!("attention_decode", include "rows", include "attention_spans"),
+    shader!(
+        "attention_decode", include "rows", include "attention_spans", include "attention_walk", include "attention_span_end"
+    ),
     shader!("attention_blocks", include "rows", include "pair_tile", include "score_block"),
     shader!("attention_row", include "rows"),
 ];
@@ -54,6 +56,21 @@ impl Attention<'_> {
     pub(super) fn decodes(&self) -> bool {
         self.max_rows <= FEW_ROWS && self.lse.is_none() && self.head_dim.is_multiple_of(4)
     }
+
+    /// Refuses what no kernel takes.
+    pub(super) fn check(&self) -> Result<()> {
+        let &Self { heads, kv_heads, head_dim, .. } = self;
+        let whole_groups = kv_heads > 0 && heads > 0 && heads.is_multiple_of(kv_heads);
+        if !whole_groups || head_dim == 0 || head_dim > LONGEST_HEAD {
+            return Err(GpuError::Shape {
+                op: "attention",
+                reason: format!("{heads} heads on {kv_heads} key heads of {head_dim} (at most {LONGEST_HEAD})"),
+            });
+        }
+        require("attention", self.qkv, (heads + 2 * kv_heads) * head_dim)?;
+        require("attention", self.cache, 2 * kv_heads * head_dim)?;
+        require("attention", self.out, heads * head_dim)
+    }
 }
 
 /// Softmax attention of each row over positions 0 to its own, scaled by 1/√head_dim, with the online softmax of Milakov
@@ -62,17 +79,8 @@ impl Attention<'_> {
 /// # Errors
 /// Head counts that do not divide, heads longer than 256, buffers too small for one row, or a failure of the device.
 pub fn attention(gpu: &Gpu, args: Attention<'_>) -> Result<Dispatch> {
+    args.check()?;
     let Attention { heads, kv_heads, head_dim, .. } = args;
-    let whole_groups = kv_heads > 0 && heads > 0 && heads.is_multiple_of(kv_heads);
-    if !whole_groups || head_dim == 0 || head_dim > LONGEST_HEAD {
-        return Err(GpuError::Shape {
-            op: "attention",
-            reason: format!("{heads} heads on {kv_heads} key heads of {head_dim} (at most {LONGEST_HEAD})"),
-        });
-    }
-    require("attention", args.qkv, (heads + 2 * kv_heads) * head_dim)?;
-    require("attention", args.cache, 2 * kv_heads * head_dim)?;
-    require("attention", args.out, heads * head_dim)?;
     let mut constants = vec![("HEADS", heads as f64), ("KV_HEADS", kv_heads as f64), ("HEAD_DIM", head_dim as f64)];
     let mut buffers = vec![(0, args.qkv), (1, args.cache), (2, args.rows), (3, args.sequences), (4, args.out)];
     if let Some(lse) = args.lse {
@@ -87,10 +95,10 @@ pub fn attention(gpu: &Gpu, args: Attention<'_>) -> Result<Dispatch> {
     let (shader, entries, grid) = match gpu.kind() {
         AdapterKind::Gpu if args.decodes() => {
             let shares = Shares::new(heads, kv_heads, head_dim);
-            constants.extend([("SHARED", shares.together as f64), ("SPANS", SPANS as f64), ("WHOLE", WHOLE as f64)]);
-            spans = args.spans.map_or_else(|| gpu.storage("no spans", 4), |spans| Ok(spans.clone()))?;
+            constants = shares.constants(&args).to_vec();
+            spans = spans_of(gpu, &args)?;
             buffers.push((7, &spans));
-            (&SHADERS[3], ["attention_decode"; 2], Grid { z: shares.depth(&args)?, ..Grid::over_rows(shares.all, 1) })
+            (&SHADERS[3], ["attention_decode"; 2], shares.grid(&args)?)
         }
         AdapterKind::Gpu if head_dim % 4 == 0 => {
             let together = evenly(heads / kv_heads, 4);

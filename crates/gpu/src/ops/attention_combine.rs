@@ -7,10 +7,10 @@ use crate::{AdapterKind, Buffer, Depth, Dispatch, Gpu, Grid, KeySplit, Result, S
 pub(super) const SHADER: Shader = shader!("attention_combine", include "rows", include "attention_spans");
 
 /// Keys up to which a row is never split, and has the sums of one span.
-pub(super) const WHOLE: usize = 2048;
+const WHOLE: usize = 2048;
 
 /// The most spans of a row.
-pub(super) const SPANS: usize = 8;
+const SPANS: usize = 8;
 
 /// From so many on a batch's workgroups are enough to fill a GPU unsplit.
 const MANY_WORKGROUPS: usize = 16;
@@ -18,9 +18,9 @@ const MANY_WORKGROUPS: usize = 16;
 /// How the heads of a decoded row are shared out among workgroups.
 pub(super) struct Shares {
     /// Heads that a workgroup takes together.
-    pub(super) together: usize,
+    together: usize,
     /// Workgroups of a row.
-    pub(super) all: u32,
+    all: u32,
     /// 4-byte elements of the scratch for one row.
     words: usize,
 }
@@ -46,9 +46,22 @@ impl Shares {
         Ok(Some(KeySplit { spans: SPANS as u32, longer_than: WHOLE as u32, most_rows: rows as u32 }))
     }
 
-    /// Workgroups along z of the kernel that goes over the keys.
-    pub(super) fn depth(&self, args: &Attention<'_>) -> Result<Depth> {
-        Ok(self.split(args)?.map_or(Depth::Fixed(1), Depth::Spans))
+    /// What the kernels that know of spans are compiled for.
+    pub(super) fn constants(&self, args: &Attention<'_>) -> [(&'static str, f64); 6] {
+        [
+            ("HEADS", args.heads as f64),
+            ("KV_HEADS", args.kv_heads as f64),
+            ("HEAD_DIM", args.head_dim as f64),
+            ("SHARED", self.together as f64),
+            ("SPANS", SPANS as f64),
+            ("WHOLE", WHOLE as f64),
+        ]
+    }
+
+    /// The grid of the kernel that goes over the keys.
+    pub(super) fn grid(&self, args: &Attention<'_>) -> Result<Grid> {
+        let z = self.split(args)?.map_or(Depth::Fixed(1), Depth::Spans);
+        Ok(Grid { z, ..Grid::over_rows(self.all, 1) })
     }
 }
 
@@ -70,6 +83,11 @@ pub fn attention_spans(
     (rows > 0).then(|| gpu.storage("spans of keys", rows * shares.words)).transpose()
 }
 
+/// The scratch to bind: a kernel that may split keys has it bound where it never does, too.
+pub(super) fn spans_of(gpu: &Gpu, args: &Attention<'_>) -> Result<Buffer> {
+    args.spans.map_or_else(|| gpu.storage("no spans", 4), |spans| Ok(spans.clone()))
+}
+
 /// What follows [`attention`](super::attention) with the same arguments: the sum of the spans of rows whose keys were split.
 /// Recorded with [`dispatch_with_keys`](crate::Commands::dispatch_with_keys) it is left out where they were not; `None` where
 /// they never are.
@@ -83,15 +101,7 @@ pub fn attention_combine(gpu: &Gpu, args: Attention<'_>) -> Result<Option<Dispat
     }
     let shares = Shares::new(heads, kv_heads, head_dim);
     let (Some(split), Some(spans)) = (shares.split(&args)?, args.spans) else { return Ok(None) };
-    let constants = [
-        ("HEADS", heads as f64),
-        ("KV_HEADS", kv_heads as f64),
-        ("HEAD_DIM", head_dim as f64),
-        ("SHARED", shares.together as f64),
-        ("SPANS", SPANS as f64),
-        ("WHOLE", WHOLE as f64),
-    ];
-    let kernel = gpu.kernel(&SHADER, "attention_combine", &constants)?;
+    let kernel = gpu.kernel(&SHADER, "attention_combine", &shares.constants(&args))?;
     let groups = (heads * head_dim / 4).div_ceil(64) as u32;
     let grid = Grid { z: Depth::WhereSplit(split), ..Grid::over_rows(groups, 1) };
     gpu.bind(&kernel, grid, &[(2, args.rows), (4, args.out), (7, spans)]).map(Some)

@@ -8,6 +8,7 @@ use crate::{AdapterKind, Gpu, GpuError, Result, Shader, WeightFormat};
 mod attention;
 mod attention_backward;
 mod attention_combine;
+mod attention_step;
 mod cross_entropy;
 mod embed;
 mod gather_rows;
@@ -38,6 +39,7 @@ mod trust_region;
 pub use attention::{Attention, attention};
 pub use attention_backward::{AttentionBackward, attention_backward};
 pub use attention_combine::{attention_combine, attention_spans};
+pub use attention_step::{AttentionStep, attention_step};
 pub use cross_entropy::{CrossEntropy, cross_entropy};
 pub use embed::{Embed, embed};
 pub use gather_rows::gather_rows;
@@ -71,6 +73,7 @@ pub const SHADERS: &[&[Shader]] = &[
     &attention::SHADERS,
     &attention_backward::SHADERS,
     &[attention_combine::SHADER],
+    &[attention_step::SHADER],
     &cross_entropy::SHADERS,
     &embed::SHADERS,
     &[gather_rows::SHADER],

@@ -3,7 +3,7 @@
 use super::require;
 use crate::{Buffer, Dispatch, Gpu, Grid, Result, Shader, shader};
 
-pub(super) const SHADER: Shader = shader!("rope_cache", include "rows");
+pub(super) const SHADER: Shader = shader!("rope_cache", include "rows", include "turn");
 
 /// Arguments of [`rope_cache`].
 #[derive(Debug, Clone, Copy)]

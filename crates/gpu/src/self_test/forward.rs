@@ -1,9 +1,9 @@
-//! Checks of the kernels that generate tokens.
+//! Checks of the kernels that generate tokens, but for attention.
 
 use super::case::{Build, Case, Output};
 use crate::ops::{self, MatmulVariant};
 use crate::seeded::{Rng, random_weight};
-use crate::twins::{self, AttentionShape};
+use crate::twins;
 use crate::{Buffer, Gpu, Result, Row, Sequence, SourceType};
 
 /// Every check by name.
@@ -22,15 +22,6 @@ pub(super) const CHECKS: &[(&str, Build)] = &[
     ("matmul (F32)", |gpu| matmul(gpu, SourceType::F32, columns(SourceType::F32), 7)),
     ("matmul (F16, whole blocks)", |gpu| matmul(gpu, SourceType::F16, 96, 7)),
     ("matmul (F32, whole blocks)", |gpu| matmul(gpu, SourceType::F32, 96, 7)),
-    ("rope_cache (interleaved)", |gpu| rope_cache(gpu, true)),
-    ("rope_cache (halves)", |gpu| rope_cache(gpu, false)),
-    ("attention (few rows)", |gpu| attention(gpu, SHAPE, false, 7)),
-    ("attention (few rows, long heads)", |gpu| attention(gpu, LONG_HEADS, false, 7)),
-    ("attention (few rows, odd heads)", |gpu| attention(gpu, ODD_HEADS, false, 7)),
-    ("attention (many rows)", |gpu| attention(gpu, SHAPE, false, 100)),
-    ("attention (many rows, log-sum-exp)", |gpu| attention(gpu, SHAPE, true, 100)),
-    ("attention (many rows, log-sum-exp, long heads)", |gpu| attention(gpu, LONG_HEADS, true, 100)),
-    ("attention (many rows, log-sum-exp, odd heads)", |gpu| attention(gpu, ODD_HEADS, true, 100)),
     ("swiglu", |gpu| swiglu(gpu, FFN)),
     ("swiglu (by fours)", |gpu| swiglu(gpu, FFN + 1)),
     ("lora_down", |gpu| lora_down(gpu, 91, 11)),
@@ -46,9 +37,8 @@ pub(super) const CHECKS: &[(&str, Build)] = &[
 const TILE: MatmulVariant = MatmulVariant::TilePerWorkgroup;
 const SMALL_TILE: MatmulVariant = MatmulVariant::SmallTilePerWorkgroup;
 
-/// Checks of what only GPUs run and no small case chooses by itself: products through workgroup memory, and split keys.
+/// Checks of the products through workgroup memory that only GPUs run and that no small case chooses by itself.
 pub(super) const TILED: &[(&str, Build)] = &[
-    ("attention_combine", attention_combine),
     ("matmul (Q4, 2 outputs an item)", |gpu| matmul_of(gpu, SourceType::Q4_1, (1025, 96), 4, None)),
     ("matmul (Q4, 4 outputs an item, two rounds)", |gpu| matmul_of(gpu, SourceType::Q4_1, (2049, 576), 7, None)),
     ("matmul (Q4, tile)", |gpu| matmul_of(gpu, SourceType::Q4_1, (69, 96), 67, Some(TILE))),
@@ -140,95 +130,16 @@ fn matmul_of(
     Ok(Case::new([dispatch], rows, [y]))
 }
 
-const SHAPE: AttentionShape = AttentionShape { heads: 4, kv_heads: 2, dim: 64 };
-/// The longest heads that there are, and such as cannot be read by fours.
-pub(super) const LONG_HEADS: AttentionShape = AttentionShape { heads: 6, kv_heads: 2, dim: 256 };
-const ODD_HEADS: AttentionShape = AttentionShape { heads: 2, kv_heads: 1, dim: 7 };
-
 /// Two sequences with a shared prefix of 20 positions at cache index 3, and one of its own.
-const SEQUENCES: [Sequence; 3] = [
+pub(super) const SEQUENCES: [Sequence; 3] = [
     Sequence { prefix_start: 3, prefix_length: 20, start: 24, gate: 1.0 },
     Sequence { prefix_start: 3, prefix_length: 20, start: 40, gate: 0.25 },
     Sequence::new(60),
 ];
-const CACHE: usize = 96;
 
-fn rows() -> Vec<Row> {
+pub(super) fn rows() -> Vec<Row> {
     let places = [(0u32, 0u32), (0, 19), (1, 20), (1, 35), (2, 2), (2, 33), (0, 20)];
     (1..).zip(places).map(|(i, (sequence, position))| Row { position, sequence, slot: i % 3, token: 0 }).collect()
-}
-
-pub(super) fn rope_table(rng: &mut Rng, positions: usize, dim: usize) -> Vec<f32> {
-    rng.normal(positions * dim / 2).iter().flat_map(|a| [a.cos(), a.sin()]).collect()
-}
-
-fn rope_cache(gpu: &Gpu, interleaved: bool) -> Result<Case> {
-    let AttentionShape { heads, kv_heads, dim } = SHAPE;
-    let (rows, mut rng) = (rows(), Rng::new(5));
-    let table = rope_table(&mut rng, 36, dim);
-    let qkv = rng.normal(rows.len() * (heads + 2 * kv_heads) * dim);
-    let twin = twins::Rope { shape: SHAPE, rows: &rows, table: &table, interleaved };
-    let (want, want_cache) = twin.cache(&qkv, &SEQUENCES, CACHE);
-    let zero = vec![0f32; want_cache.len()];
-    let (turned, cache) = (Output::changed(gpu, &qkv, want, 1e-6)?, Output::changed(gpu, &zero, want_cache, 1e-6)?);
-    let args = ops::RopeCache {
-        qkv: &turned.buffer,
-        rows: &gpu.storage_from("rows", &rows)?,
-        sequences: &gpu.storage_from("sequences", &SEQUENCES)?,
-        table: &gpu.storage_from("table", &table)?,
-        cache: &cache.buffer,
-        heads,
-        kv_heads,
-        head_dim: dim,
-        interleaved,
-    };
-    Ok(Case::new([ops::rope_cache(gpu, args)?], rows.len(), [turned, cache]))
-}
-
-fn attention(gpu: &Gpu, shape: AttentionShape, with_lse: bool, max_rows: usize) -> Result<Case> {
-    attention_of(gpu, shape, (&rows(), &SEQUENCES), with_lse, max_rows)
-}
-
-/// A row whose keys are split among workgroups.
-fn attention_combine(gpu: &Gpu) -> Result<Case> {
-    let shape = AttentionShape { heads: 3, kv_heads: 1, dim: 32 };
-    let row = Row { position: 2600, ..Row::default() };
-    attention_of(gpu, shape, (&[row], &[Sequence::new(0)]), false, 1)
-}
-
-fn attention_of(
-    gpu: &Gpu,
-    shape: AttentionShape,
-    (rows, sequences): (&[Row], &[Sequence]),
-    with_lse: bool,
-    max_rows: usize,
-) -> Result<Case> {
-    let AttentionShape { heads, kv_heads, dim } = shape;
-    let keys = rows.iter().map(|row| row.position + 1).max().unwrap_or(0);
-    let indices = CACHE.max(keys as usize);
-    let mut rng = Rng::new(6);
-    let (qkv, cache) =
-        (rng.normal(rows.len() * (heads + 2 * kv_heads) * dim), rng.normal(indices * 2 * kv_heads * dim));
-    let (want, want_lse) = twins::attention(shape, &qkv, &cache, rows, sequences);
-    let (out, lse) = (Output::fresh(gpu, want, 1e-5)?, Output::fresh(gpu, want_lse, 1e-5)?);
-    let spans = ops::attention_spans(gpu, max_rows, (heads, kv_heads, dim))?;
-    let args = ops::Attention {
-        qkv: &gpu.storage_from("qkv", &qkv)?,
-        cache: &gpu.storage_from("cache", &cache)?,
-        rows: &gpu.storage_from("rows", rows)?,
-        sequences: &gpu.storage_from("sequences", sequences)?,
-        out: &out.buffer,
-        lse: with_lse.then_some(&lse.buffer),
-        spans: spans.as_ref(),
-        count: &count(gpu, rows.len(), 0)?,
-        max_rows,
-        heads,
-        kv_heads,
-        head_dim: dim,
-    };
-    let mut dispatches = vec![ops::attention(gpu, args)?];
-    dispatches.extend(ops::attention_combine(gpu, args)?);
-    Ok(Case::new(dispatches, rows.len(), if with_lse { vec![out, lse] } else { vec![out] }).with_keys(keys))
 }
 
 pub(super) const FFN: usize = 91;

@@ -3,6 +3,7 @@
 //! Drivers and browsers compile the same WGSL in different ways, some of them wrongly. A wrong kernel is told by name
 //! before anything is computed with it.
 
+mod attention;
 mod case;
 mod forward;
 mod projection;
@@ -34,10 +35,17 @@ pub struct KernelCheck {
 /// # Errors
 /// A lost device ends the test; every other failure is reported as a [`KernelCheck`].
 pub async fn self_test(gpu: &Gpu, observe: &mut dyn FnMut(&KernelCheck)) -> Result<Vec<KernelCheck>> {
-    let tiled: &[&[_]] =
-        if gpu.kind() == AdapterKind::Gpu { &[forward::TILED, projection::TILED, training::TILED] } else { &[] };
+    let tiled: &[&[_]] = if gpu.kind() == AdapterKind::Gpu {
+        &[forward::TILED, attention::SPLIT, projection::TILED, training::TILED]
+    } else {
+        &[]
+    };
     let mut checks = vec![];
-    for &(name, build) in [forward::CHECKS, projection::CHECKS, training::CHECKS].iter().chain(tiled).copied().flatten()
+    for &(name, build) in [forward::CHECKS, attention::CHECKS, projection::CHECKS, training::CHECKS]
+        .iter()
+        .chain(tiled)
+        .copied()
+        .flatten()
     {
         let check = match run(gpu, build).await {
             Ok(Finding { error, tolerance, message }) => {

@@ -38,9 +38,9 @@ fn every_kernel_passes() {
 
 #[test]
 fn every_shader_has_a_check() {
-    let all =
-        [forward::CHECKS, projection::CHECKS, training::CHECKS, forward::TILED, projection::TILED, training::TILED];
-    let names: Vec<&str> = all.into_iter().flatten().map(|&(name, _)| name).collect();
+    let all = [forward::CHECKS, attention::CHECKS, projection::CHECKS, training::CHECKS];
+    let gpu = [forward::TILED, attention::SPLIT, projection::TILED, training::TILED];
+    let names: Vec<&str> = all.into_iter().chain(gpu).flatten().map(|&(name, _)| name).collect();
     for shader in SHADERS.iter().copied().flatten() {
         let file = shader.name.split('+').next().unwrap();
         // A second shader of one operation has a suffix to the launcher's name.

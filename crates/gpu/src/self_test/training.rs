@@ -1,7 +1,8 @@
 //! Checks of the kernels that train adapters.
 
+use super::attention::{LONG_HEADS, rope_table};
 use super::case::{Build, Case, Output};
-use super::forward::{FFN, LONG_HEADS, columns, count, rope_table};
+use super::forward::{FFN, columns, count};
 use crate::ops::{self, OptimizerStep, TransposedVariant};
 use crate::seeded::{PackedBatch, Rng, random_weight};
 use crate::twins::{self, AttentionShape, softmax};
