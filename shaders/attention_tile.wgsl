@@ -1,6 +1,6 @@
 // The attention of attention.wgsl for emulated adapters, where barriers and workgroup memory are slow: same bindings
 // and shapes, and count.x = rows.
-// An invocation takes one head of ROWS rows (1 or 4, the components of each vector below), and the keys in blocks
+// An invocation takes one head of four rows, the components of each vector below, and the keys in blocks
 // of 8, so that each key and value is read once for all its rows. Rows of one tile may belong to different sequences:
 // the tile then walks over the keys of each. Partial sums live in `out`, in a fixed order.
 // Entry points: attention_tile; attention_tile_lse writes lse, too.
@@ -8,7 +8,6 @@
 override HEADS: u32;
 override KV_HEADS: u32;
 override HEAD_DIM: u32;
-override ROWS: u32;
 
 @group(0) @binding(0) var<storage, read> qkv: array<f32>;
 @group(0) @binding(1) var<storage, read> cache: array<f32>;
@@ -32,33 +31,26 @@ struct Tile {
 }
 
 fn tile_of(group: vec3<u32>, lane: u32) -> Tile {
-    // Few rows: neighbouring invocations take the heads of one row; else tiles of rows of one head.
-    let head = select(group.x, group.x * LANES + lane, ROWS == 1u);
-    let first = select((group.y * LANES + lane) * 4u, group.y, ROWS == 1u);
-    let real = select(min(count.x - min(first, count.x), ROWS), 0u, head >= HEADS);
-    return Tile(head, min(vec4(first) + vec4(0u, 1u, 2u, 3u), vec4(count.x - 1u)), real);
+    let first = (group.y * LANES + lane) * 4u;
+    let real = min(count.x - min(first, count.x), 4u);
+    return Tile(group.x, min(vec4(first) + vec4(0u, 1u, 2u, 3u), vec4(count.x - 1u)), real);
 }
 
 fn gather(at: vec4<u32>) -> vec4<f32> {
-    if ROWS == 1u {
-        return vec4(qkv[at.x], 0.0, 0.0, 0.0);
-    }
     return vec4(qkv[at.x], qkv[at.y], qkv[at.z], qkv[at.w]);
 }
 
 // out = out * fade + more, for the real rows.
 fn accumulate(tile: Tile, at: vec4<u32>, fade: vec4<f32>, more: vec4<f32>) {
     out[at.x] = out[at.x] * fade.x + more.x;
-    if ROWS > 1u {
-        if tile.real > 1u {
-            out[at.y] = out[at.y] * fade.y + more.y;
-        }
-        if tile.real > 2u {
-            out[at.z] = out[at.z] * fade.z + more.z;
-        }
-        if tile.real > 3u {
-            out[at.w] = out[at.w] * fade.w + more.w;
-        }
+    if tile.real > 1u {
+        out[at.y] = out[at.y] * fade.y + more.y;
+    }
+    if tile.real > 2u {
+        out[at.z] = out[at.z] * fade.z + more.z;
+    }
+    if tile.real > 3u {
+        out[at.w] = out[at.w] * fade.w + more.w;
     }
 }
 

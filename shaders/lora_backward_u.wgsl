@@ -1,9 +1,12 @@
 // Gradient of a low-rank adapter's inner activations u = A x, from y += gate B u:
 //   du[t, U_OFFSET + j] = gate[t] Σ_n dy[t, DY_OFFSET + n] B[n, j],  0 <= n < N, 0 <= j < RANK.
 // Shapes: b: slot s >= 1 from (s - 1) SLOT_STRIDE on, B [N, RANK] at B_OFFSET in it; du [rows, U_STRIDE]; the others
-// in include/lora_site. Needs include/rows and include/lora_site.
-// A workgroup covers 4 rows and 8 columns of B, its 32 invocations share out n and meet once: for GPUs, and for what
-// lora_backward_u_subgroup.wgsl cannot take.
+// in include/lora_site. Needs include/rows, include/lora_site and include/lora_columns.
+// Entry points:
+//   lora_backward_u      4 rows and 8 columns of B a workgroup, whose 32 invocations share out n and meet once: for GPUs, and
+//                        for what the others cannot take
+//   tile_per_invocation  4 rows and 8 columns of B an invocation, for emulated adapters without subgroups; N, DY_STRIDE and
+//                        DY_OFFSET are multiples of 4
 
 override SLOT_STRIDE: u32;
 
@@ -46,4 +49,62 @@ fn lora_backward_u(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
         }
         du[row * U_STRIDE + U_OFFSET + first_column + j] = gate_of(row) * total;
     }
+}
+
+// The rest is tile_per_invocation's.
+@group(0) @binding(0) var<storage, read> dy_by_fours: array<vec4<f32>>;
+
+// Column j of the row of B that begins at `at`.
+fn column(at: u32, columns: u32, j: u32) -> f32 {
+    if j < columns {
+        return b[at + j];
+    }
+    return 0.0;
+}
+
+// Adds the products of one output of four rows with its row of B.
+fn add_output(sum: Columns, columns: u32, upstream: vec4<f32>, at: u32) -> Columns {
+    let low = vec4(column(at, columns, 0u), column(at, columns, 1u), column(at, columns, 2u), column(at, columns, 3u));
+    let high = vec4(column(at, columns, 4u), column(at, columns, 5u), column(at, columns, 6u), column(at, columns, 7u));
+    return add(sum, columns, upstream, low, high);
+}
+
+fn keep(columns: u32, j: u32, first_row: u32, column: u32, gates: vec4<f32>, value: vec4<f32>) {
+    if j < columns {
+        let product = gates * value;
+        for (var r = 0u; r < 4u; r++) {
+            if first_row + r < count.x {
+                du[(first_row + r) * U_STRIDE + U_OFFSET + column + j] = product[r];
+            }
+        }
+    }
+}
+
+@compute @workgroup_size(8)
+fn tile_per_invocation(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    // Where all columns fit in one group, the compiler is to know how many there are.
+    let first_column = select(group.z * COLUMNS, 0u, RANK <= COLUMNS);
+    let columns = min(COLUMNS, RANK - first_column);
+    let first_row = (group.y * 8u + lane) * 4u;
+    let row = min(vec4(first_row) + vec4(0u, 1u, 2u, 3u), vec4(count.x - 1u));
+    let at = row * (DY_STRIDE / 4u) + DY_OFFSET / 4u;
+    let base = (count.y - 1u) * SLOT_STRIDE + B_OFFSET + first_column;
+    var sum = Columns();
+    for (var n = 0u; n < N / 4u; n++) {
+        let start = base + 4u * n * RANK;
+        let g = transpose(mat4x4(dy_by_fours[at.x + n], dy_by_fours[at.y + n], dy_by_fours[at.z + n], dy_by_fours[at.w + n]));
+        sum = add_output(sum, columns, g[0], start);
+        sum = add_output(sum, columns, g[1], start + RANK);
+        sum = add_output(sum, columns, g[2], start + 2u * RANK);
+        sum = add_output(sum, columns, g[3], start + 3u * RANK);
+    }
+    let gates = vec4(gate_of(row.x), gate_of(row.y), gate_of(row.z), gate_of(row.w));
+    keep(columns, 0u, first_row, first_column, gates, sum.c0);
+    keep(columns, 1u, first_row, first_column, gates, sum.c1);
+    keep(columns, 2u, first_row, first_column, gates, sum.c2);
+    keep(columns, 3u, first_row, first_column, gates, sum.c3);
+    keep(columns, 4u, first_row, first_column, gates, sum.c4);
+    keep(columns, 5u, first_row, first_column, gates, sum.c5);
+    keep(columns, 6u, first_row, first_column, gates, sum.c6);
+    keep(columns, 7u, first_row, first_column, gates, sum.c7);
 }

@@ -1,7 +1,9 @@
 // Gradient of an adapter's input through u = A x, for all sites that share the input at once:
 //   dx[t, k] += Σ_j du[t, j] A[j, k],  0 <= j < J, 0 <= k < K.
 // Shapes: du [rows, J]; a: A [J, K] at A_OFFSET; dx [rows, K]; count.x = rows.
-// 8 rows an invocation, no workgroup memory: for GPUs, and for what lora_backward_x_subgroup.wgsl cannot take.
+// 8 rows an invocation, no workgroup memory. Needs include/lora_columns. Entry points:
+//   lora_backward_x      one k an invocation, for GPUs and what the others cannot take
+//   tile_per_invocation  8 k an invocation, for emulated adapters without subgroups; K and A_OFFSET are multiples of 4
 
 override J: u32;
 override K: u32;
@@ -12,7 +14,7 @@ override A_OFFSET: u32;
 @group(0) @binding(2) var<storage, read_write> dx: array<f32>;
 @group(0) @binding(3) var<uniform> count: vec4<u32>;
 
-fn add(row: u32, k: u32, value: f32) {
+fn add_one(row: u32, k: u32, value: f32) {
     if row < count.x {
         dx[row * K + k] += value;
     }
@@ -36,7 +38,49 @@ fn lora_backward_x(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
         high += factor * vec4(du[second.x + j], du[second.y + j], du[second.z + j], du[second.w + j]);
     }
     for (var r = 0u; r < 4u; r++) {
-        add(row + r, k, low[r]);
-        add(row + 4u + r, k, high[r]);
+        add_one(row + r, k, low[r]);
+        add_one(row + 4u + r, k, high[r]);
     }
+}
+
+// The rest is tile_per_invocation's.
+@group(0) @binding(1) var<storage, read> a_by_fours: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> dx_by_fours: array<vec4<f32>>;
+
+fn add_by_fours(row: u32, k: u32, value: vec4<f32>) {
+    if row < count.x && k < K {
+        dx_by_fours[(row * K + k) / 4u] += value;
+    }
+}
+
+fn add_rows(row: u32, k: u32, sum: Columns) {
+    add_by_fours(row, k, sum.c0);
+    add_by_fours(row + 1u, k, sum.c1);
+    add_by_fours(row + 2u, k, sum.c2);
+    add_by_fours(row + 3u, k, sum.c3);
+    add_by_fours(row + 4u, k, sum.c4);
+    add_by_fours(row + 5u, k, sum.c5);
+    add_by_fours(row + 6u, k, sum.c6);
+    add_by_fours(row + 7u, k, sum.c7);
+}
+
+@compute @workgroup_size(8)
+fn tile_per_invocation(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let row = group.y * 8u;
+    let k = vec2(group.x * 64u + lane * 4u) + vec2(0u, 32u);
+    let last = vec4(count.x - 1u);
+    let first = min(vec4(row) + vec4(0u, 1u, 2u, 3u), last) * J;
+    let second = min(vec4(row) + vec4(4u, 5u, 6u, 7u), last) * J;
+    let column = (A_OFFSET + min(k, vec2(K - 4u))) / 4u;
+    // Columns of du's transpose, that is rows.
+    var near = Columns();
+    var far = Columns();
+    for (var j = 0u; j < J; j++) {
+        let low = vec4(du[first.x + j], du[first.y + j], du[first.z + j], du[first.w + j]);
+        let high = vec4(du[second.x + j], du[second.y + j], du[second.z + j], du[second.w + j]);
+        near = add(near, 8u, a_by_fours[column.x + j * (K / 4u)], low, high);
+        far = add(far, 8u, a_by_fours[column.y + j * (K / 4u)], low, high);
+    }
+    add_rows(row, k.x, near);
+    add_rows(row, k.y, far);
 }

@@ -15,8 +15,11 @@ fn block_scale(n: u32, b: u32) -> vec2<f32> {
     return vec2(bitcast<f32>(weight[WEIGHT_START + N * (K / 4u) + n * (K / 32u) + b]), 0.0);
 }
 
+// Each byte is taken out where it stands and brought down by a power of two, which is exact: emulated adapters shift lane by
+// lane. The lower three stand 128 higher meanwhile, so that they have no sign.
 fn signed_bytes(word: u32) -> vec4<f32> {
-    return vec4<f32>((vec4(bitcast<i32>(word)) << vec4(24u, 16u, 8u, 0u)) >> vec4(24u));
+    let bytes = bitcast<vec4<i32>>(vec4(word ^ 0x808080u) & vec4(0xffu, 0xff00u, 0xff0000u, 0xff000000u));
+    return vec4<f32>(bytes) * vec4(1.0, 0x1p-8, 0x1p-16, 0x1p-24) - vec4(128.0, 128.0, 128.0, 0.0);
 }
 
 fn load8(n: u32, i: u32, scale: vec2<f32>) -> Eight {

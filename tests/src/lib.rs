@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use tmem_core::model::{Model, ModelLoader};
-use tmem_gpu::{Gpu, GpuOptions};
+use tmem_gpu::{AdapterKind, Gpu, GpuOptions};
 
 pub mod browser;
 pub mod page;
@@ -16,7 +16,16 @@ pub fn fixture(name: &str) -> PathBuf {
 
 /// The device under test: the default adapter, or the one that `TMEM_ADAPTER` names. Without one the test fails.
 pub fn open_gpu() -> Gpu {
-    let options = GpuOptions { adapter: std::env::var("TMEM_ADAPTER").ok(), ..GpuOptions::default() };
+    open(None)
+}
+
+/// The same with the kernels for this kind of adapter.
+pub fn open_gpu_as(kind: AdapterKind) -> Gpu {
+    open(Some(kind))
+}
+
+fn open(kernels: Option<AdapterKind>) -> Gpu {
+    let options = GpuOptions { adapter: std::env::var("TMEM_ADAPTER").ok(), kernels, ..GpuOptions::default() };
     pollster::block_on(Gpu::request(&options)).expect("GPU tests need an adapter")
 }
 

@@ -270,7 +270,7 @@ fn ten_training_steps_have_pytorchs_losses() {
                 learning_rate: run.learning_rate,
                 ..FastSettings::default()
             };
-            bench.trainer.optimizer.begin(&bench.engine.gpu);
+            bench.trainer.optimizer.begin(&bench.engine.gpu, &[], &[]);
             for (step, (&want, &want_kl)) in run.cross_entropy.iter().zip(&run.kl).enumerate() {
                 let (cross_entropy, kl) = bench.loss();
                 let error = (cross_entropy / want - 1.0).abs();
@@ -348,7 +348,7 @@ fn ten_training_steps_of_smollm2_have_pytorchs_losses() {
     }
     let settings =
         FastSettings { optimizer: OptimizerKind::Adamw, learning_rate: run.learning_rate, ..FastSettings::default() };
-    bench.trainer.optimizer.begin(&bench.engine.gpu);
+    bench.trainer.optimizer.begin(&bench.engine.gpu, &[], &[]);
     for (step, &want) in run.losses_ten_steps.cross_entropy.iter().enumerate() {
         let (got, _) = bench.loss();
         let tolerance = if step < 4 { 0.01 } else { 0.10 };

@@ -1,8 +1,9 @@
 //! The write operator T (METHOD §3): mini-batches of cards, replayed cards and anchor prompts; steps on B; guards.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 
-use tmem_gpu::{Buffer, Gpu};
+use tmem_gpu::{AdapterKind, Buffer, ReadBack};
 
 use super::anchors::Anchors;
 use super::examples::{CardExamples, Example};
@@ -45,6 +46,18 @@ struct MiniBatch {
     packed: Packed,
     cross_entropy: LossRows,
     kl: LossRows,
+}
+
+/// A step on its way, and what it will tell.
+struct Running {
+    step: usize,
+    /// Losses of the targets, then those of the anchors' rows; target probabilities in the second half.
+    results: ReadBack,
+    health: ReadBack,
+    /// Rows with a target.
+    targets: usize,
+    /// What the rows of the anchors weigh.
+    kl_weights: Vec<f32>,
 }
 
 /// The order in which fresh pairs, old pairs and anchors are drawn.
@@ -172,7 +185,7 @@ impl Engine {
         let before = self.gpu.storage("B before the write", adapter.sites.b_len)?;
         self.copy_buffer(&adapter.b, &before, adapter.sites.b_len);
         let material = Material { prefix, fresh, old, unknown, anchors: anchors.as_ref() };
-        let done = self.steps(trainer, adapter, &material, observe, abort).await;
+        let done = self.steps(trainer, &material, observe, abort).await;
         self.anchors = anchors;
         let (outcome, steps, hits) = done?;
         if matches!(outcome, WriteOutcome::RolledBack { .. }) {
@@ -184,7 +197,6 @@ impl Engine {
     async fn steps(
         &mut self,
         trainer: &Trainer,
-        adapter: &Adapter,
         material: &Material<'_>,
         observe: &mut dyn FnMut(&StepReport),
         abort: &Abort,
@@ -193,26 +205,36 @@ impl Engine {
         let mut order = Order::new(material, |n| self.stream(n));
         let per_pass = order.fresh.examples().div_ceil(order.fresh_pairs(&settings));
         let total = most_steps(&settings, per_pass);
-        trainer.optimizer.begin(&self.gpu);
+        let gram_a: Vec<f32> = self.sites.iter().flat_map(|site| &site.gram_a).copied().collect();
+        let weight_norms: Vec<f32> = self.sites.iter().map(|site| site.weight_norm).collect();
+        trainer.optimizer.begin(&self.gpu, &gram_a, &weight_norms);
         let mut reports: Vec<StepReport> = Vec::new();
         let mut hits = 0;
-        for step in 0..total {
-            if abort.is_aborted() {
-                return Ok((WriteOutcome::Aborted, reports, hits));
+        let ahead = self.steps_ahead(&settings);
+        let mut running: VecDeque<Running> = VecDeque::new();
+        let mut begun = 0;
+        loop {
+            while begun < total && running.len() <= ahead && !abort.is_aborted() {
+                let batch = mini_batch(&settings, material, &mut order);
+                running.push_back(self.begin_step(trainer, material, &batch, begun)?);
+                begun += 1;
             }
-            let batch = mini_batch(&settings, material, &mut order);
-            let mut report = self.step(trainer, material, &batch, step, total).await?;
+            let Some(oldest) = running.pop_front() else { break };
+            let mut report = self.finish_step(trainer, oldest, total).await?;
             if !(report.loss.is_finite() && report.kl.is_finite() && report.norms.iter().all(|n| n.is_finite())) {
                 let reason = format!(
                     "step {} of {total} was not finite (loss {}, KL {}): use a smaller learning rate",
-                    step + 1,
+                    report.step + 1,
                     report.loss,
                     report.kl
                 );
                 return Ok((WriteOutcome::RolledBack { reason }, reports, hits));
             }
             if settings.trust_region > 0.0 {
-                hits += pull_back(&self.gpu, adapter, settings.trust_region, &mut report.norms).await?;
+                for norm in report.norms.iter_mut().filter(|norm| **norm > settings.trust_region) {
+                    *norm = settings.trust_region;
+                    hits += 1;
+                }
             }
             observe(&report);
             self.statistics.steps += 1;
@@ -225,7 +247,8 @@ impl Engine {
                 return Ok((WriteOutcome::StoppedEarly, reports, hits));
             }
         }
-        Ok((WriteOutcome::Completed, reports, hits))
+        let outcome = if reports.len() < total { WriteOutcome::Aborted } else { WriteOutcome::Completed };
+        Ok((outcome, reports, hits))
     }
 
     /// Runs a packed batch, whose hidden states are in the store, through the adapted layers; says how many rows it has.
@@ -241,15 +264,21 @@ impl Engine {
         rows
     }
 
-    /// Forward, loss, backward, optimizer; then one read-back of what the step tells.
-    async fn step(
+    /// How many steps are begun before what one tells has been read. On GPUs the next one runs meanwhile, unless the one
+    /// before may say that there should be none; emulated adapters gain nothing and could be stopped less promptly.
+    fn steps_ahead(&self, settings: &FastSettings) -> usize {
+        let may_stop_early = settings.early_stop_loss > 0.0 || settings.loss_threshold < 1.0;
+        usize::from(self.gpu.kind() == AdapterKind::Gpu && !may_stop_early)
+    }
+
+    /// Forward, loss, backward, optimizer; starts reading what the step tells.
+    fn begin_step(
         &self,
         trainer: &Trainer,
         material: &Material<'_>,
         batch: &MiniBatch,
         step: usize,
-        steps: usize,
-    ) -> Result<StepReport, EngineError> {
+    ) -> Result<Running, EngineError> {
         let plan = &trainer.plan;
         let rows = self.forward_packed(plan, &batch.packed);
         plan.clear();
@@ -260,19 +289,26 @@ impl Engine {
         trainer.optimizer.step(&self.gpu, &self.settings.fast, step);
         let results = self.gpu.start_read(&trainer.results, 0, 2 * MAX_LOSS_ROWS)?;
         let health = trainer.optimizer.start_read(&self.gpu)?;
-        let results: Vec<f32> = results.finish().await?;
-        let health = health.finish::<f32>().await?;
+        Ok(Running { step, results, health, targets: ce.len(), kl_weights: kl.weights.clone() })
+    }
+
+    /// Waits for what a step of `steps` tells.
+    async fn finish_step(&self, trainer: &Trainer, run: Running, steps: usize) -> Result<StepReport, EngineError> {
+        let results: Vec<f32> = run.results.finish().await?;
+        let health = run.health.finish::<f32>().await?;
         let health = trainer.optimizer.health(&health);
         let norms = if health.not_finite > 0.0 { vec![f32::NAN] } else { self.relative_norms(health.grams) };
-        let probabilities = &results[MAX_LOSS_ROWS..MAX_LOSS_ROWS + ce.len()];
-        let kl_weight = kl.weights.iter().sum::<f32>();
-        let kl_sum = results[ce.len()..ce.len() + kl.len()].iter().sum::<f32>();
+        let (losses, probabilities) = results.split_at(MAX_LOSS_ROWS);
+        let (cross_entropy, kl) = losses.split_at(run.targets);
+        let kl_weight = run.kl_weights.iter().sum::<f32>();
+        let kl_sum = kl[..run.kl_weights.len()].iter().sum::<f32>();
+        let learned = probabilities[..run.targets].iter().filter(|&&p| p > 0.5).count();
         Ok(StepReport {
-            step,
+            step: run.step,
             steps,
-            loss: results[..ce.len()].iter().sum(),
+            loss: cross_entropy.iter().sum(),
             kl: if kl_weight > 0.0 { kl_sum / kl_weight } else { 0.0 },
-            learned: probabilities.iter().filter(|&&p| p > 0.5).count() as f32 / ce.len().max(1) as f32,
+            learned: learned as f32 / run.targets.max(1) as f32,
             norms,
         })
     }
@@ -382,22 +418,4 @@ fn mini_batch(settings: &FastSettings, material: &Material<'_>, order: &mut Orde
     cross_entropy.weigh(1.0);
     kl.weigh(settings.kl_weight);
     MiniBatch { packed, cross_entropy, kl }
-}
-
-/// Scales every site that is larger than the trust region allows back to its edge; returns how many there were.
-async fn pull_back(gpu: &Gpu, adapter: &Adapter, limit: f32, norms: &mut [f32]) -> Result<usize, EngineError> {
-    let mut hits = 0;
-    for (site, norm) in adapter.sites.sites.iter().zip(norms) {
-        if *norm <= limit {
-            continue;
-        }
-        let words = site.outputs * adapter.sites.rank;
-        let mut b: Vec<f32> = gpu.read(&adapter.b, site.b_offset, words).await?;
-        let scale = limit / *norm;
-        b.iter_mut().for_each(|v| *v *= scale);
-        gpu.write(&adapter.b, site.b_offset as u64 * 4, &b);
-        *norm = limit;
-        hits += 1;
-    }
-    Ok(hits)
 }

@@ -1,4 +1,4 @@
-//! One optimizer step over the B of all sites, and what a step tells about its health.
+//! One optimizer step over the B of all sites, the trust region, and what a step tells about its health.
 
 use tmem_gpu::ops::{self, AdamWSettings, OptimizerBuffers, OptimizerStep};
 use tmem_gpu::{Buffer, Dispatch, Gpu, GpuError, ReadBack};
@@ -20,6 +20,11 @@ pub(crate) struct Optimizer {
     adamw: Dispatch,
     sgd: Dispatch,
     record_gram: Dispatch,
+    /// A Aᵀ of every site, and ‖W‖_F.
+    gram_a: Buffer,
+    weight_norms: Buffer,
+    limit: Buffer,
+    trust_region: Dispatch,
 }
 
 impl Optimizer {
@@ -36,23 +41,26 @@ impl Optimizer {
         let table: Vec<[u32; 2]> = sites.iter().map(|s| [s.b_offset as u32, s.outputs as u32]).collect();
         let table = gpu.storage_from("sites", &table)?;
         let slot = gpu.uniform("trained slot", &[0u32, 1, 0, 0])?;
+        let grams = ops::Gram {
+            b: &adapter.b,
+            sites: &table,
+            gram: &gram,
+            count: &slot,
+            site_count: sites.len(),
+            rank,
+            slot_stride: length,
+        };
+        let gram_a = gpu.storage("A Aᵀ of every site", gram_words)?;
+        let weight_norms = gpu.storage("norms of the weights", sites.len())?;
+        let limit = gpu.uniform("limit of the trust region", &[0.0f32; 4])?;
+        let region = ops::TrustRegion { gram: grams, gram_a: &gram_a, weight_norms: &weight_norms, limit: &limit };
         let buffers = OptimizerBuffers { gradient, parameters: &adapter.b, norm: &norm, step: &uniform, length };
         Ok(Self {
             gradient_norm: ops::gradient_norm(gpu, gradient, length, &norm)?,
             adamw: ops::adamw(gpu, buffers, &m, &v)?,
             sgd: ops::sgd(gpu, buffers)?,
-            record_gram: ops::gram(
-                gpu,
-                ops::Gram {
-                    b: &adapter.b,
-                    sites: &table,
-                    gram: &gram,
-                    count: &slot,
-                    site_count: sites.len(),
-                    rank,
-                    slot_stride: length,
-                },
-            )?,
+            record_gram: ops::gram(gpu, grams)?,
+            trust_region: ops::trust_region(gpu, region)?,
             m,
             v,
             uniform,
@@ -60,18 +68,24 @@ impl Optimizer {
             gram,
             gram_words,
             health: gpu.storage("health of a step", gram_words + 2)?,
+            gram_a,
+            weight_norms,
+            limit,
         })
     }
 
-    /// Begins a write: moments are zero.
-    pub(crate) fn begin(&self, gpu: &Gpu) {
+    /// Begins a write: moments are zero. For the trust region, A Aᵀ of every site, [sites, rank, rank], and ‖W‖_F.
+    pub(crate) fn begin(&self, gpu: &Gpu, gram_a: &[f32], weight_norms: &[f32]) {
+        gpu.write(&self.gram_a, 0, gram_a);
+        gpu.write(&self.weight_norms, 0, weight_norms);
         let mut commands = gpu.commands("clear moments");
         commands.clear(&self.m, 0, self.m.size());
         commands.clear(&self.v, 0, self.v.size());
         commands.submit();
     }
 
-    /// Takes step number `step` (from 0) along the gradient. A gradient that is not finite changes nothing.
+    /// Takes step number `step` (from 0) along the gradient, then scales sites that have left the trust region back to its
+    /// edge. A gradient that is not finite changes nothing.
     pub(crate) fn step(&self, gpu: &Gpu, settings: &FastSettings, step: usize) {
         let max_norm = (settings.gradient_clip > 0.0).then_some(settings.gradient_clip);
         let (learning_rate, weight_decay) = (f64::from(settings.learning_rate), f64::from(settings.weight_decay));
@@ -86,6 +100,10 @@ impl Optimizer {
         let mut commands = gpu.commands("optimizer");
         for dispatch in [&self.gradient_norm, update, &self.record_gram] {
             commands.dispatch(dispatch, 1);
+        }
+        if settings.trust_region > 0.0 {
+            gpu.write(&self.limit, 0, &[settings.trust_region]);
+            commands.dispatch(&self.trust_region, 1);
         }
         commands.copy(&self.gram, 0, &self.health, 0, self.gram_words as u64 * 4);
         commands.copy(&self.norm, 0, &self.health, self.gram_words as u64 * 4, 8);
@@ -106,7 +124,7 @@ impl Optimizer {
 
 /// What an optimizer step tells.
 pub(crate) struct Health<'a> {
-    /// BᵀB of every site after the step, [sites, rank, rank].
+    /// BᵀB of every site after the step and before the trust region, [sites, rank, rank].
     pub(crate) grams: &'a [f32],
     /// Number of gradient elements that were not finite; the step was not taken where there were any.
     pub(crate) not_finite: f32,

@@ -4,7 +4,7 @@ use super::attention_combine::{Shares, spans_of};
 use super::{BLOCK_LINES, SUBGROUP, evenly, most_dividing, require};
 use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, shader};
 
-pub(super) const SHADERS: [Shader; 5] = [
+pub(super) const SHADERS: [Shader; 6] = [
     shader!("attention", include "rows"),
     shader!("attention_tile", include "rows"),
     shader!("attention_subgroup", include "rows", include "subgroup"),
@@ -12,6 +12,7 @@ pub(super) const SHADERS: [Shader; 5] = [
         "attention_decode", include "rows", include "attention_spans", include "attention_walk", include "attention_span_end"
     ),
     shader!("attention_blocks", include "rows", include "pair_tile", include "score_block"),
+    shader!("attention_row", include "rows"),
 ];
 
 /// The longest head that the kernel's registers hold.
@@ -120,13 +121,15 @@ pub fn attention(gpu: &Gpu, args: Attention<'_>) -> Result<Dispatch> {
             let grid = Grid::over_rows((heads / together) as u32, SUBGROUP * (4 / together) as u32);
             (&SHADERS[2], ["tile_per_subgroup", "tile_per_subgroup_lse"], grid)
         }
+        AdapterKind::Cpu if few && args.lse.is_none() && head_dim % 4 == 0 => {
+            let together = evenly(heads / kv_heads, 4);
+            constants.push(("SHARED", together as f64));
+            let shares = kv_heads * (heads / kv_heads).div_ceil(together);
+            (&SHADERS[5], ["attention_row"; 2], Grid::over_rows(shares as u32, 1))
+        }
         AdapterKind::Cpu => {
-            // Eight invocations: the heads of one row, or 4 rows each of one head.
-            constants.push(("ROWS", if few { 1.0 } else { 4.0 }));
             buffers.push((6, args.count));
-            let grid =
-                if few { Grid::over_rows(heads.div_ceil(8) as u32, 1) } else { Grid::over_rows(heads as u32, 32) };
-            (&SHADERS[1], ["attention_tile", "attention_tile_lse"], grid)
+            (&SHADERS[1], ["attention_tile", "attention_tile_lse"], Grid::over_rows(heads as u32, 32))
         }
     };
     let kernel = gpu.kernel(shader, entries[usize::from(args.lse.is_some())], &constants)?;

@@ -1,16 +1,16 @@
 //! Low-rank adapters (Hu et al., LoRA, arXiv 2106.09685): y += gate · B (A x), A shared, B per slot.
 
 use super::matmul::{self, Matmul, MatmulVariant};
-use super::{SUBGROUP, require, share_by_fours};
+use super::{SUBGROUP, require};
 use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, Weight, WeightFormat, shader};
 
 pub(super) const SHADERS: [Shader; 3] = [
-    shader!("lora_up", include "rows", include "lora_output"),
+    shader!("lora_up", include "rows", include "lora_output", include "lora_columns"),
     shader!("lora_up_subgroup", include "rows", include "lora_output", include "subgroup"),
     shader!("lora_up_tile", include "rows", include "lora_output"),
 ];
 
-/// Rows that an invocation of the kernel for GPUs takes.
+/// Rows that an invocation takes without subgroups.
 const TILE_ROWS: u32 = 8;
 
 /// Arguments of [`lora_down`].
@@ -119,20 +119,22 @@ pub fn lora_up(gpu: &Gpu, args: LoraUp<'_>) -> Result<Dispatch> {
         ("Y_OFFSET", args.y_offset as f64),
     ];
     let buffers = [(0, args.rows), (1, args.sequences), (2, args.u), (3, args.b), (4, args.y), (5, args.count)];
-    if share_by_fours(gpu, &[args.outputs, args.y_stride, args.y_offset]) {
-        let kernel = gpu.kernel(&SHADERS[1], "tile_per_subgroup", &constants)?;
-        let grid = Grid::over_rows((args.outputs / 4).div_ceil(SUBGROUP as usize) as u32, SUBGROUP);
-        return gpu.bind(&kernel, grid, &buffers);
-    }
-    let groups = args.outputs.div_ceil(64) as u32;
+    let by_fours = [args.outputs, args.y_stride, args.y_offset].iter().all(|size| size.is_multiple_of(4));
     let by_pairs = [args.rank, args.u_stride, args.u_offset, args.b_offset, args.slot_stride];
-    if gpu.kind() == AdapterKind::Gpu && by_pairs.iter().all(|size| size.is_multiple_of(2)) {
-        let kernel = gpu.kernel(&SHADERS[2], "rows_per_invocation", &constants)?;
-        let [rows, sequences, (_, u), (_, b), y, count] = buffers;
-        return gpu.bind(&kernel, Grid::over_rows(groups, TILE_ROWS), &[rows, sequences, y, count, (6, u), (7, b)]);
-    }
-    let kernel = gpu.kernel(&SHADERS[0], "output_per_invocation", &constants)?;
-    gpu.bind(&kernel, Grid::over_rows(groups, 1), &buffers[..5])
+    let by_pairs = by_pairs.iter().all(|size| size.is_multiple_of(2));
+    let [rows, sequences, (_, u), (_, b), y, count] = buffers;
+    let pairs = [rows, sequences, y, count, (6, u), (7, b)];
+    // The shader, its entry point and what it binds; outputs and rows of a workgroup.
+    let (shader, entry, bound, outputs, rows) = match gpu.kind() {
+        AdapterKind::Cpu if by_fours && gpu.has_subgroups_of(SUBGROUP) => {
+            (&SHADERS[1], "tile_per_subgroup", &buffers[..], 32, SUBGROUP)
+        }
+        AdapterKind::Cpu if by_fours => (&SHADERS[0], "tile_per_invocation", &buffers[..], 64, TILE_ROWS),
+        AdapterKind::Gpu if by_pairs => (&SHADERS[2], "rows_per_invocation", &pairs[..], 64, TILE_ROWS),
+        _ => (&SHADERS[0], "output_per_invocation", &buffers[..5], 64, 1),
+    };
+    let kernel = gpu.kernel(shader, entry, &constants)?;
+    gpu.bind(&kernel, Grid::over_rows(args.outputs.div_ceil(outputs) as u32, rows), bound)
 }
 
 #[cfg(test)]

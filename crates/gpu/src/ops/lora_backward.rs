@@ -3,13 +3,13 @@
 //! One slot is trained at a time; `count` holds (rows, slot). Rows of other slots get gate 0: their loss does not
 //! depend on this slot's B.
 
-use super::{require, share_by_fours};
+use super::{SUBGROUP, require};
 use crate::{AdapterKind, Buffer, Depth, Dispatch, Gpu, GpuError, Grid, Result, Shader, shader};
 
 pub(super) const SHADERS: [Shader; 6] = [
-    shader!("lora_backward_u", include "rows", include "lora_site"),
-    shader!("lora_backward_x"),
-    shader!("lora_backward_b", include "rows", include "lora_site"),
+    shader!("lora_backward_u", include "rows", include "lora_site", include "lora_columns"),
+    shader!("lora_backward_x", include "lora_columns"),
+    shader!("lora_backward_b", include "rows", include "lora_site", include "lora_columns"),
     shader!("lora_backward_u_subgroup", include "rows", include "lora_site", include "lora_columns", include "subgroup"),
     shader!("lora_backward_x_subgroup", include "subgroup"),
     shader!("lora_backward_b_subgroup", include "rows", include "lora_site", include "lora_columns", include "subgroup"),
@@ -58,9 +58,9 @@ impl LoraSite<'_> {
         Ok(())
     }
 
-    /// Whether the kernels for subgroups can take it: they read `dy` by fours.
-    fn by_fours(&self, gpu: &Gpu) -> bool {
-        share_by_fours(gpu, &[self.outputs, self.dy_stride, self.dy_offset])
+    /// Whether `dy` can be read by fours.
+    fn by_fours(&self) -> bool {
+        [self.outputs, self.dy_stride, self.dy_offset].iter().all(|size| size.is_multiple_of(4))
     }
 
     fn constants(&self) -> [(&'static str, f64); 7] {
@@ -87,8 +87,11 @@ pub fn lora_backward_u(gpu: &Gpu, site: LoraSite<'_>, b: &Buffer, slot_stride: u
     require("lora_backward_u", b, site.b_offset + site.outputs * site.rank)?;
     let mut constants = site.constants().to_vec();
     constants.push(("SLOT_STRIDE", slot_stride as f64));
-    let (shader, entry, rows_per_group) =
-        if site.by_fours(gpu) { (&SHADERS[3], "tile_per_subgroup", 32) } else { (&SHADERS[0], "lora_backward_u", 4) };
+    let (shader, entry, rows_per_group) = match gpu.kind() {
+        AdapterKind::Cpu if site.by_fours() && gpu.has_subgroups_of(SUBGROUP) => (&SHADERS[3], "tile_per_subgroup", 32),
+        AdapterKind::Cpu if site.by_fours() => (&SHADERS[0], "tile_per_invocation", 32),
+        _ => (&SHADERS[0], "lora_backward_u", 4),
+    };
     let kernel = gpu.kernel(shader, entry, &constants)?;
     let grid = Grid { x: 1, rows_per_group, z: Depth::Fixed(site.rank.div_ceil(COLUMNS) as u32) };
     let buffers = [(0, site.dy), (1, b), (2, site.rows), (3, site.sequences), (4, du), (5, site.count)];
@@ -123,10 +126,11 @@ pub fn lora_backward_x(gpu: &Gpu, args: LoraBackwardX<'_>) -> Result<Dispatch> {
     require("lora_backward_x", args.a, args.a_offset + args.stack * args.k)?;
     require("lora_backward_x", args.dx, args.k)?;
     let constants = [("J", args.stack as f64), ("K", args.k as f64), ("A_OFFSET", args.a_offset as f64)];
-    let (shader, entry, columns) = if share_by_fours(gpu, &[args.k, args.a_offset]) {
-        (&SHADERS[4], "tile_per_subgroup", 32)
-    } else {
-        (&SHADERS[1], "lora_backward_x", 64)
+    let by_fours = args.k.is_multiple_of(4) && args.a_offset.is_multiple_of(4);
+    let (shader, entry, columns) = match gpu.kind() {
+        AdapterKind::Cpu if by_fours && gpu.has_subgroups_of(SUBGROUP) => (&SHADERS[4], "tile_per_subgroup", 32),
+        AdapterKind::Cpu if by_fours => (&SHADERS[1], "tile_per_invocation", 64),
+        _ => (&SHADERS[1], "lora_backward_x", 64),
     };
     let kernel = gpu.kernel(shader, entry, &constants)?;
     let grid = Grid::over_rows(args.k.div_ceil(columns) as u32, 8);
@@ -143,7 +147,10 @@ pub fn lora_backward_b(gpu: &Gpu, site: LoraSite<'_>, u: &Buffer, db: &Buffer) -
     site.check("lora_backward_b", u)?;
     require("lora_backward_b", db, site.b_offset + site.outputs * site.rank)?;
     let (shader, entry, outputs_per_group) = match gpu.kind() {
-        AdapterKind::Cpu if site.by_fours(gpu) => (&SHADERS[5], "rows_in_order_by_subgroup", 32),
+        AdapterKind::Cpu if site.by_fours() && gpu.has_subgroups_of(SUBGROUP) => {
+            (&SHADERS[5], "rows_in_order_by_subgroup", 32)
+        }
+        AdapterKind::Cpu if site.by_fours() => (&SHADERS[2], "rows_in_order_by_fours", 64),
         AdapterKind::Cpu => (&SHADERS[2], "rows_in_order", 32),
         AdapterKind::Gpu => (&SHADERS[2], "rows_in_stripes", 64),
     };

@@ -34,6 +34,7 @@ mod sample;
 mod scatter_rows;
 mod swiglu;
 mod swiglu_backward;
+mod trust_region;
 
 pub use attention::{Attention, attention};
 pub use attention_backward::{AttentionBackward, attention_backward};
@@ -65,6 +66,7 @@ pub use sample::{Drawn, Progress, Sample, Sampling, sample};
 pub use scatter_rows::{ScatterRows, scatter_rows};
 pub use swiglu::swiglu;
 pub use swiglu_backward::{SwigluBackward, swiglu_backward};
+pub use trust_region::{TrustRegion, trust_region};
 
 /// Every shader of the crate, for the checks that go over all of them.
 pub const SHADERS: &[&[Shader]] = &[
@@ -100,6 +102,7 @@ pub const SHADERS: &[&[Shader]] = &[
     &[scatter_rows::SHADER],
     &[swiglu::SHADER],
     &[swiglu_backward::SHADER],
+    &[trust_region::SHADER],
 ];
 
 /// Weight formats: so many forms every shader has that reads weights.

@@ -44,7 +44,7 @@ fn every_shader_has_a_check() {
     for shader in SHADERS.iter().copied().flatten() {
         let file = shader.name.split('+').next().unwrap();
         // A second shader of one operation has a suffix to the launcher's name.
-        let launcher = ["_tile", "_subgroup", "_decode", "_blocks", "_workgroup"]
+        let launcher = ["_row", "_tile", "_subgroup", "_decode", "_blocks", "_workgroup"]
             .iter()
             .find_map(|suffix| file.strip_suffix(suffix))
             .unwrap_or(file);

@@ -45,6 +45,7 @@ pub(super) const CHECKS: &[(&str, Build)] = &[
     ("adamw", adamw),
     ("sgd", sgd),
     ("gram", gram),
+    ("trust_region", trust_region),
 ];
 
 fn log_softmax(gpu: &Gpu, vocab: usize) -> Result<Case> {
@@ -389,4 +390,31 @@ fn gram(gpu: &Gpu) -> Result<Case> {
         slot_stride: OUTPUTS * RANK,
     };
     Ok(Case::new([ops::gram(gpu, args)?], 1, [gram]))
+}
+
+fn trust_region(gpu: &Gpu) -> Result<Case> {
+    let b = Rng::new(39).normal(2 * OUTPUTS * RANK);
+    let gram_b = twins::gram(&b[OUTPUTS * RANK..], RANK);
+    // A with orthonormal rows, and a limit of half of what B has.
+    let gram_a: Vec<f32> = (0..RANK * RANK).map(|i| if i / RANK == i % RANK { 1.0 } else { 0.0 }).collect();
+    let length = (0..RANK).map(|j| gram_b[j * RANK + j]).sum::<f64>().sqrt();
+    let mut want = twins::double(&b);
+    want[OUTPUTS * RANK..].iter_mut().for_each(|value| *value *= 0.5);
+    let parameters = Output::changed(gpu, &b, want, 3e-6)?;
+    let single: Vec<f32> = gram_b.iter().map(|&value| value as f32).collect();
+    let args = ops::TrustRegion {
+        gram: ops::Gram {
+            b: &parameters.buffer,
+            sites: &gpu.storage_from("sites", &[0u32, OUTPUTS as u32])?,
+            gram: &gpu.storage_from("gram", &single)?,
+            count: &count(gpu, 1, SLOT)?,
+            site_count: 1,
+            rank: RANK,
+            slot_stride: OUTPUTS * RANK,
+        },
+        gram_a: &gpu.storage_from("A Aᵀ", &gram_a)?,
+        weight_norms: &gpu.storage_from("weight norms", &[2.0f32])?,
+        limit: &gpu.uniform("limit", &[length as f32 / 4.0, 0.0, 0.0, 0.0])?,
+    };
+    Ok(Case::new([ops::trust_region(gpu, args)?], 1, [parameters]))
 }
