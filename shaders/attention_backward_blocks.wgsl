@@ -162,14 +162,14 @@ fn queries_by_block(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invo
             first = company.end;
             for (var start = 0u; start < company.length; start += LINES) {
                 let keys = min(LINES, company.length - start);
-                let index = company.start + start;
                 let k = vec2(
-                    kv_at(index + min(line, keys - 1u), tile.key_head),
-                    kv_at(index + min(line + 16u, keys - 1u), tile.key_head),
+                    kv_at(index_in(company, start + min(line, keys - 1u)), tile.key_head),
+                    kv_at(index_in(company, start + min(line + 16u, keys - 1u)), tile.key_head),
                 );
                 let score = scores_of(vec4(q, k), false, place, lane);
                 let dp = value_scores_of(vec4(g, k + KV_HEADS * depth), false, place, lane);
-                let lines = (vec4(index) + wide_lines(lane, keys)) * (2u * KV_HEADS * depth) + tile.key_head * depth;
+                let lines = indices_in(company, vec4(start) + wide_lines(lane, keys)) * (2u * KV_HEADS * depth)
+                    + tile.key_head * depth;
                 var read = read_keys(lines, 0u, lane);
                 let a = weigh(score.a, dp.a, of_pairs.lse, of_pairs.d, vec4(start + place.other) < seen);
                 let b = weigh(score.b, dp.b, of_pairs.lse, of_pairs.d, vec4(start + place.other + 16u) < seen);

@@ -2,10 +2,10 @@
 // A workgroup takes 32 pairs of a row and a head: neighbouring rows of up to four heads that share keys. It walks over the
 // keys in blocks of 32, staged in workgroup memory and read once for all its pairs, with the online softmax; no score
 // leaves the workgroup. include/score_block.wgsl counts reads.
-// Rows of a tile may belong to different sequences. The keys of a row are two runs of cache indices
-// (include/pair_tile.wgsl); the workgroup walks once over the runs that neighbouring rows have in common, first over those
-// of prefixes, then over the rows' own, and to pairs that do not see a key the key weighs 0. Blocks begin where a run does,
-// and a key of weight 0 changes no bit, so that a row has the same bits whatever rows stand beside it.
+// Rows of a tile may belong to different sequences. The workgroup walks once over the runs of keys that neighbouring rows
+// have in common (include/pair_tile.wgsl), first over those of prefixes, then over the rows' own, and to pairs that do not
+// see a key the key weighs 0. Blocks begin at whole multiples of 32 positions, and a key of weight 0 changes no bit, so
+// that a row has the same bits whatever rows stand beside it and whatever part of its keys is a shared prefix.
 // Workgroup memory: 15616 bytes. Entry points: attention_blocks; attention_blocks_lse writes lse, too. HEAD_DIM a multiple
 // of 4, at most 256. Needs include/rows, include/pair_tile and include/score_block.
 
@@ -90,11 +90,10 @@ fn attend(tile: Tile, pairs: Pairs, lane: u32) -> vec4<f32> {
             first = company.end;
             for (var start = 0u; start < company.length; start += LINES) {
                 let keys = min(LINES, company.length - start);
-                let index = company.start + start;
                 let slice_at = vec4(
                     queries,
-                    cache_at(index + min(line, keys - 1u), tile.key_head),
-                    cache_at(index + min(line + 16u, keys - 1u), tile.key_head),
+                    cache_at(index_in(company, start + min(line, keys - 1u)), tile.key_head),
+                    cache_at(index_in(company, start + min(line + 16u, keys - 1u)), tile.key_head),
                 );
                 var s = Scores();
                 var read = read_slice(slice_at, 0u, lane);
@@ -105,7 +104,7 @@ fn attend(tile: Tile, pairs: Pairs, lane: u32) -> vec4<f32> {
                     }
                     s = add_products(s, at, min(SLICE, depth - slice));
                 }
-                let lines = vec4(index) + wide_lines(lane, keys);
+                let lines = indices_in(company, vec4(start) + wide_lines(lane, keys));
                 let head = KV_HEADS + tile.key_head;
                 let values = vec4(
                     cache_at(lines.x, head), cache_at(lines.y, head), cache_at(lines.z, head), cache_at(lines.w, head),

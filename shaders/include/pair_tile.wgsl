@@ -1,5 +1,6 @@
 // Tiles of 32 pairs of a row and a head, and the keys they see, for attention on GPUs: ROWS neighbouring rows by SHARED
-// heads that share keys. Needs SHARED (at most 4), rows, sequences and count bound, and include/rows.
+// heads that share keys. Needs SHARED (at most 4), rows, sequences and count bound, include/rows
+// and include/score_block.
 
 override ROWS: u32 = 32u / SHARED;
 
@@ -41,32 +42,32 @@ fn pair_at(tile: Tile, pair: u32) -> vec2<u32> {
     return vec2(row, min(tile.first_head + pair % SHARED, tile.end_head - 1u));
 }
 
-// The keys of a row are two runs of neighbouring cache indices: those of the shared prefix, then those of its own.
+// The keys of a row are walked over in blocks of LINES positions, in two runs: the whole blocks that lie in the shared prefix,
+// which rows of several sequences have in common, then the rest. Where blocks begin does not depend on where a prefix ends,
+// so that a row has the same bits with a prefix and without.
 struct Run {
-    // Cache index of the first key, and how many the row sees from there.
-    start: u32,
+    // Rows walk over it together where this is the same: the cache index of the prefix, then the sequence.
+    joint: u32,
+    // Position of the first key, and how many the row sees from there.
+    first: u32,
     length: u32,
 }
 
-// The row's first or second run; without a prefix the second is empty.
 fn run_of(row_index: u32, second: bool) -> Run {
     let row = rows[row_index];
     let sequence = sequences[row.sequence];
     let seen = row.position + 1u;
-    let in_prefix = min(sequence.prefix_length, seen);
-    if sequence.prefix_length == 0u {
-        return Run(sequence.start, select(seen, 0u, second));
-    }
+    let in_prefix = sequence.prefix_length / LINES * LINES;
     if second {
-        return Run(sequence.start, seen - in_prefix);
+        return Run(row.sequence, in_prefix, seen - min(in_prefix, seen));
     }
-    return Run(sequence.prefix_start, in_prefix);
+    return Run(sequence.prefix_start, 0u, min(in_prefix, seen));
 }
 
-// Neighbouring rows, up to row `end`, whose runs start at the same key, and the longest of these runs. All of them walk over
-// it together.
+// Neighbouring rows, up to row `end`, that walk over a run together, and the longest of their runs.
 struct Company {
-    start: u32,
+    sequence: Sequence,
+    first: u32,
     length: u32,
     end: u32,
 }
@@ -74,16 +75,31 @@ struct Company {
 // The company of row `first`, which ends before row `end` at the latest.
 fn company_of(first: u32, end: u32, second: bool) -> Company {
     let own = run_of(first, second);
-    var company = Company(own.start, own.length, first + 1u);
+    var company = Company(sequences[rows[first].sequence], own.first, own.length, first + 1u);
+    if !second {
+        // Some of them may know more of the prefix than this row does.
+        company.sequence.prefix_length = 0xffffffffu;
+    }
     while company.end < end {
         let next = run_of(company.end, second);
-        if next.start != company.start {
+        if next.joint != own.joint {
             break;
         }
         company.length = max(company.length, next.length);
         company.end++;
     }
     return company;
+}
+
+// Cache index of a company's key, counted from the first one of the run.
+fn index_in(company: Company, key: u32) -> u32 {
+    return kv_index(company.sequence, company.first + key);
+}
+
+fn indices_in(company: Company, keys: vec4<u32>) -> vec4<u32> {
+    return vec4(
+        index_in(company, keys.x), index_in(company, keys.y), index_in(company, keys.z), index_in(company, keys.w),
+    );
 }
 
 // How many keys of their first or second runs four pairs see.

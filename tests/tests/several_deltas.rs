@@ -8,9 +8,13 @@ use tmem_core::fast::DeltaId;
 use tmem_core::message::Message;
 use tmem_core::rollout::policy::{GenerateRequest, Generation, Policy, Sampling, ScoreRequest, Snapshot, Weights};
 use tmem_core::settings::Settings;
-use tmem_tests::{fixture, load_model, open_gpu};
+use tmem_gpu::{AdapterKind, Gpu};
+use tmem_tests::{fixture, load_model, open_gpu, open_gpu_as};
 
 const MODEL: &str = "tiny_a.q4_1.gguf";
+/// With the kernels for emulated adapters and with those for real GPUs.
+const KINDS: [AdapterKind; 2] = [AdapterKind::Cpu, AdapterKind::Gpu];
+
 /// Room for 64 sequences at once.
 const ROOM: BatchRoom = BatchRoom { others: 0, tokens: 64 * 64 };
 
@@ -24,9 +28,12 @@ fn settings() -> Settings {
 }
 
 fn engine(settings: &Settings) -> Engine {
-    let gpu = open_gpu();
-    let model = load_model(&gpu, &fixture(MODEL));
-    let mut engine = pollster::block_on(Engine::new(&gpu, model, settings)).unwrap();
+    engine_on(&open_gpu(), settings)
+}
+
+fn engine_on(gpu: &Gpu, settings: &Settings) -> Engine {
+    let model = load_model(gpu, &fixture(MODEL));
+    let mut engine = pollster::block_on(Engine::new(gpu, model, settings)).unwrap();
     engine.reserve(ROOM).unwrap();
     engine
 }
@@ -74,52 +81,58 @@ fn bits(values: &[f32]) -> Vec<u32> {
 
 #[test]
 fn every_sequence_has_the_bits_that_it_has_alone_under_its_delta() {
-    let (mut many, mut one) = (engine(&settings()), engine(&settings()));
-    let all = deltas(&mut one, 64);
-    for different in [1, 8, 64] {
-        for sequences in [1, 8, 64] {
-            let requests: Vec<_> = (0..sequences)
-                .map(|n| request(&format!("What of {n}?"), [Weights::Fast, Weights::FastUngated][n % 2]))
-                .collect();
-            let chosen: Vec<_> = (0..sequences).map(|n| &all[n % different]).collect();
-            let asked = under(&chosen, &requests);
-            let texts = together(&mut many, &asked);
-            // A part of a large batch stands for the rest.
-            for (text, asked) in texts.iter().zip(&asked).step_by(sequences.div_ceil(8)) {
-                let expected = alone(&mut one, asked);
-                assert_eq!(text, &expected, "{different} Δ, {sequences} sequences");
-                assert_eq!(bits(&text.log_probabilities), bits(&expected.log_probabilities));
+    for kind in KINDS {
+        let gpu = open_gpu_as(kind);
+        let (mut many, mut one) = (engine_on(&gpu, &settings()), engine_on(&gpu, &settings()));
+        let all = deltas(&mut one, 64);
+        for different in [1, 8, 64] {
+            for sequences in [1, 8, 64] {
+                let requests: Vec<_> = (0..sequences)
+                    .map(|n| request(&format!("What of {n}?"), [Weights::Fast, Weights::FastUngated][n % 2]))
+                    .collect();
+                let chosen: Vec<_> = (0..sequences).map(|n| &all[n % different]).collect();
+                let asked = under(&chosen, &requests);
+                let texts = together(&mut many, &asked);
+                // A part of a large batch stands for the rest.
+                for (text, asked) in texts.iter().zip(&asked).step_by(sequences.div_ceil(8)) {
+                    let expected = alone(&mut one, asked);
+                    assert_eq!(text, &expected, "{different} Δ, {sequences} sequences");
+                    assert_eq!(bits(&text.log_probabilities), bits(&expected.log_probabilities));
+                }
             }
         }
+        assert_eq!(many.delta().version, 0, "the Δ in force stays what it was");
     }
-    assert_eq!(many.delta().version, 0, "the Δ in force stays what it was");
 }
 
 #[test]
 fn logits_scores_and_divergences_are_those_of_each_delta_alone() {
-    let (mut many, mut one) = (engine(&settings()), engine(&settings()));
-    let all = deltas(&mut one, 8);
-    let chosen: Vec<_> = all.iter().collect();
-    let prompts: Vec<Vec<u32>> = (0..8).map(|n| (0..12 + n % 3).map(|token| token + 40 + n).collect()).collect();
-    let logits = pollster::block_on(many.next_logits_under(&under(&chosen, &prompts), Weights::Fast)).unwrap();
-    let score = |n: usize| ScoreRequest {
-        messages: vec![Message::user(format!("Number {n}?"))],
-        assistant_prefix: String::new(),
-        continuation: "It is late.".to_owned(),
-        weights: if n == 3 { Weights::Frozen } else { Weights::Fast },
-    };
-    let scores: Vec<_> = (0..8).map(score).collect();
-    let scored = pollster::block_on(many.score_under(&under(&chosen, &scores))).unwrap();
-    let said: Vec<Vec<Message>> = (0..8).map(|n| vec![Message::user(format!("Say {}", n % 2))]).collect();
-    let divergences = pollster::block_on(many.kl_to_frozen_under(&under(&chosen, &said), Weights::Fast)).unwrap();
-    for (n, delta) in all.iter().enumerate() {
-        pollster::block_on(one.restore(delta)).unwrap();
-        let expected = pollster::block_on(one.next_logits(&prompts[n..=n], Weights::Fast)).unwrap();
-        assert_eq!(bits(&logits[n]), bits(&expected[0]), "logits under Δ {n}");
-        assert_eq!(scored[n], pollster::block_on(one.score(&scores[n..=n])).unwrap()[0]);
-        let expected = pollster::block_on(one.kl_to_frozen(&said[n..=n], Weights::Fast)).unwrap();
-        assert_eq!(divergences[n].to_bits(), expected[0].to_bits());
-        assert!(divergences[n] > 0.0, "a Δ that changes nothing tests nothing");
+    for kind in KINDS {
+        let gpu = open_gpu_as(kind);
+        let (mut many, mut one) = (engine_on(&gpu, &settings()), engine_on(&gpu, &settings()));
+        let all = deltas(&mut one, 8);
+        let chosen: Vec<_> = all.iter().collect();
+        let prompts: Vec<Vec<u32>> = (0..8).map(|n| (0..12 + n % 3).map(|token| token + 40 + n).collect()).collect();
+        let logits = pollster::block_on(many.next_logits_under(&under(&chosen, &prompts), Weights::Fast)).unwrap();
+        let score = |n: usize| ScoreRequest {
+            messages: vec![Message::user(format!("Number {n}?"))],
+            assistant_prefix: String::new(),
+            continuation: "It is late.".to_owned(),
+            weights: if n == 3 { Weights::Frozen } else { Weights::Fast },
+        };
+        let scores: Vec<_> = (0..8).map(score).collect();
+        let scored = pollster::block_on(many.score_under(&under(&chosen, &scores))).unwrap();
+        let said: Vec<Vec<Message>> = (0..8).map(|n| vec![Message::user(format!("Say {}", n % 2))]).collect();
+        let divergences = pollster::block_on(many.kl_to_frozen_under(&under(&chosen, &said), Weights::Fast)).unwrap();
+        for (n, delta) in all.iter().enumerate() {
+            pollster::block_on(one.restore(delta)).unwrap();
+            let expected = pollster::block_on(one.next_logits(&prompts[n..=n], Weights::Fast)).unwrap();
+            assert_eq!(bits(&logits[n]), bits(&expected[0]), "logits under Δ {n}");
+            assert_eq!(scored[n], pollster::block_on(one.score(&scores[n..=n])).unwrap()[0]);
+            let expected = pollster::block_on(one.kl_to_frozen(&said[n..=n], Weights::Fast)).unwrap();
+            assert_eq!(divergences[n].to_bits(), expected[0].to_bits());
+            assert!(divergences[n] > 0.0, "a Δ that changes nothing tests nothing");
+        }
     }
 }
 
@@ -162,18 +175,21 @@ fn each_delta_has_its_own_gate_and_zero_has_none() {
 
 #[test]
 fn more_deltas_than_slots_take_several_batches() {
-    let (mut many, mut one) = (engine(&settings()), engine(&settings()));
-    let all = deltas(&mut one, 70);
-    let requests: Vec<_> = (0..70).map(|n| request(&format!("And {n}?"), Weights::Fast)).collect();
-    let chosen: Vec<_> = all.iter().collect();
-    let asked = under(&chosen, &requests);
-    let texts = together(&mut many, &asked);
-    assert_eq!(texts.len(), 70);
-    for at in [0, 1, 63, 64, 65, 69] {
-        assert_eq!(texts[at], alone(&mut one, &asked[at]), "Δ {at}");
+    for kind in KINDS {
+        let gpu = open_gpu_as(kind);
+        let (mut many, mut one) = (engine_on(&gpu, &settings()), engine_on(&gpu, &settings()));
+        let all = deltas(&mut one, 70);
+        let requests: Vec<_> = (0..70).map(|n| request(&format!("And {n}?"), Weights::Fast)).collect();
+        let chosen: Vec<_> = all.iter().collect();
+        let asked = under(&chosen, &requests);
+        let texts = together(&mut many, &asked);
+        assert_eq!(texts.len(), 70);
+        for at in [0, 1, 63, 64, 65, 69] {
+            assert_eq!(texts[at], alone(&mut one, &asked[at]), "Δ {at}");
+        }
+        // Those that had to make room come back.
+        assert_eq!(together(&mut many, &asked[..3]), texts[..3]);
     }
-    // Those that had to make room come back.
-    assert_eq!(together(&mut many, &asked[..3]), texts[..3]);
 }
 
 #[test]

@@ -328,6 +328,32 @@ mod tests {
     }
 
     #[test]
+    fn a_row_has_the_same_bits_whatever_part_of_its_keys_is_a_shared_prefix() {
+        on_every_kind(|gpu| {
+            // Rows of one sequence, whose keys lie in the cache from 0 on, and of others that see the same keys, of which some
+            // are a prefix.
+            for (heads, kv_heads, dim) in [(9, 3, 64), (4, 2, 128), (1, 1, 80), (4, 2, 7)] {
+                let shape = AttentionShape { heads, kv_heads, dim };
+                let rows: Vec<_> = (0..40).map(|i| (0, 50 + 3 * i)).collect();
+                let whole = Batch::new(shape, &[Sequence::new(0)], &rows);
+                for max_rows in [64, 100] {
+                    let (want, want_lse) = whole.run(gpu, max_rows, max_rows > 64);
+                    for prefix_length in [1, 31, 32, 40, 64, 100] {
+                        let split = Sequence { prefix_start: 0, prefix_length, start: prefix_length, gate: 1.0 };
+                        let sequences = vec![split; 3];
+                        let mut batch = whole.pick(&(0..40).collect::<Vec<_>>());
+                        batch.sequences = sequences;
+                        batch.rows.iter_mut().enumerate().for_each(|(i, row)| row.sequence = i as u32 / 7 % 3);
+                        let (got, lse) = batch.run(gpu, max_rows, max_rows > 64);
+                        assert_eq!(got, want, "{heads} × {dim}, a prefix of {prefix_length}, for {max_rows} rows");
+                        assert_eq!(lse, want_lse);
+                    }
+                }
+            }
+        });
+    }
+
+    #[test]
     fn heads_that_do_not_divide_are_refused() {
         on_every_kind(|gpu| {
             let (buffer, count) = (gpu.poisoned("buffer", 64), gpu.count(1));
