@@ -114,7 +114,7 @@ pub struct RolloutSettings {
     pub card_threshold: f32,
 }
 
-/// Where A comes from (METHOD §3).
+/// Where A comes from (arXiv 2606.04536).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Init {
@@ -240,7 +240,7 @@ impl Settings {
     /// Names of the presets; the first is the default.
     pub const PRESETS: [&'static str; 3] = ["small", "quick", "paper"];
 
-    /// The paper's own settings (METHOD §3): no gate, no anchor, SGD.
+    /// The paper's own settings (arXiv 2606.04536): no gate, no anchor, SGD.
     pub fn paper() -> Self {
         let mut settings = Self::small();
         settings.rollout.budget = 4096;

@@ -2,14 +2,14 @@
 
 use crate::metrics::Overlap;
 
-/// Lower-cases, deletes punctuation and collapses white space (METHOD §6; SQuAD's convention without its removal of
+/// Lower-cases, deletes punctuation and collapses white space (SQuAD's convention without its removal of
 /// articles): "Self-care,  twice!" becomes "selfcare twice".
 pub fn normalise(text: &str) -> String {
     let kept: String = text.to_lowercase().chars().filter(|&c| !is_punctuation(c)).collect();
     kept.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Token F1 of METHOD §6: the harmonic mean of precision and recall over the multisets of normalised words. 1 where
+/// Token F1: the harmonic mean of precision and recall over the multisets of normalised words. 1 where
 /// both texts are empty, 0 where only one is.
 pub fn token_f1(prediction: &str, reference: &str) -> f64 {
     let (prediction, reference) = (normalise(prediction), normalise(reference));

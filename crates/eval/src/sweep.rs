@@ -12,7 +12,7 @@ pub enum Ablation {
     /// array, or answer spans first). Without the gate, which opens for questions near those of the cards: plain text
     /// has none.
     Format,
-    /// Where A comes from (METHOD §3).
+    /// Where A comes from (arXiv 2606.04536).
     Init,
     /// L_max.
     Budget,

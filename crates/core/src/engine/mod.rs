@@ -23,6 +23,7 @@ mod score;
 mod slots;
 mod spectrum;
 mod state;
+mod steps;
 mod tuning;
 
 use tmem_gpu::{Buffer, Gpu};

@@ -1,4 +1,4 @@
-//! A of every site, from the singular vectors of its weight (METHOD §3), found on the GPU.
+//! A of every site, from the singular vectors of its weight (arXiv 2606.04536), found on the GPU.
 
 use tmem_gpu::ops;
 use tmem_gpu::{Buffer, Dispatch, Gpu, GpuError};

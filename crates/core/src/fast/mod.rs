@@ -1,4 +1,4 @@
-//! The fast weights Δ = B A: sites, training, guard and gate (METHOD §3).
+//! The fast weights Δ = B A: sites, training, guard and gate (arXiv 2606.04536).
 
 mod adapter;
 mod background;

@@ -1,4 +1,4 @@
-//! Truncated SVD of the adapted weights, the source of A (METHOD §3).
+//! Truncated SVD of the adapted weights, the source of A (arXiv 2606.04536).
 //!
 //! Only the largest r of several hundred singular values are wanted, of matrices that lie quantised on the GPU. So the
 //! GPU multiplies blocks of vectors with WᵀW and the CPU does the rest in f64: randomised block Krylov iteration with

@@ -1,4 +1,4 @@
-//! The slow adapter: a low-rank change of θ0 that was trained beforehand (METHOD §5), merged into the weights while the
+//! The slow adapter: a low-rank change of θ0 that was trained beforehand (arXiv 2606.04536), merged into the weights while the
 //! model file streams by, so that every kernel, and the SVD that gives A, sees the sum W + B A.
 //!
 //! A merged matrix is held in 16 bits: where the file has blocks, as Q16, which emulated adapters read faster than half

@@ -31,7 +31,7 @@ pub enum SegmentKind {
     MemoryWriting,
 }
 
-/// Sampled tokens with all that reinforcement learning needs (METHOD §5): log π_{θ0+Δ}(tokens | messages, prefix).
+/// Sampled tokens with all that reinforcement learning needs (arXiv 2606.04536): log π_{θ0+Δ}(tokens | messages, prefix).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Segment {
     /// Kind of action.

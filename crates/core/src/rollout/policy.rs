@@ -221,7 +221,7 @@ pub trait Policy {
     /// A failure of the model. A text longer than the model takes is no error: its beginning is embedded.
     async fn embed(&mut self, texts: &[String]) -> Result<Vec<Vec<f32>>, PolicyError>;
 
-    /// The write operator T (METHOD §3): trains Δ on `cards`, starting from the current Δ. `replay` holds all earlier
+    /// The write operator T (arXiv 2606.04536): trains Δ on `cards`, starting from the current Δ. `replay` holds all earlier
     /// cards; how many of them are mixed in against forgetting is the setting `fast.replay`, and the gate learns the
     /// questions of all of them.
     ///

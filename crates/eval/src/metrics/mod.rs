@@ -17,7 +17,7 @@ pub(crate) use squad::Overlap;
 
 /// Scores of one answer by name, each between 0 and 1.
 ///
-/// Every probe with a gold answer has `f1` and `exact_match` (METHOD §6: lower case, no punctuation, single spaces) and
+/// Every probe with a gold answer has `f1` and `exact_match` (lower case, no punctuation, single spaces) and
 /// `contains` (one of the probe's keys, or without keys a gold answer, stands in the answer as whole words); the rest depends on the benchmark.
 pub type Scores = BTreeMap<&'static str, f64>;
 

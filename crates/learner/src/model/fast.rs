@@ -1,4 +1,4 @@
-//! Fast weights Δ as data: y += gate · B (A x), without a gradient of their own (sg(Δ), METHOD §5).
+//! Fast weights Δ as data: y += gate · B (A x), without a gradient of their own (sg(Δ) of arXiv 2606.04536).
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Reinforcement learning of θ0 (METHOD §5): the agent lives through episodes, is rewarded for what it remembers at
+//! Reinforcement learning of θ0 (arXiv 2606.04536): the agent lives through episodes, is rewarded for what it remembers at
 //! their end, and every token that it sampled, of answers and of memory writing alike, is made more or less probable
 //! under the Δ that was in force.
 //!
