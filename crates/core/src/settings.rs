@@ -74,7 +74,7 @@ pub enum WriterKind {
 pub struct RolloutSettings {
     /// Which memory.
     pub memory: MemoryKind,
-    /// L_max: the context may have this many tokens before memory is written (METHOD §2).
+    /// L_max: the context may have this many tokens before memory is written.
     pub budget: usize,
     /// Most tokens of a prompt with its answer; what the model was made for where that is less. The key-value cache is
     /// as large as two of them: one for the fast weights, one for their twin.
@@ -178,7 +178,7 @@ pub struct FastSettings {
     pub trust_region: f32,
     /// Gradients are scaled to at most this norm; 0 = off.
     pub gradient_clip: f32,
-    /// Whether Δ is scaled per prompt by its nearness to a learned question (METHOD §7). Needs a layer below the
+    /// Whether Δ is scaled per prompt by its nearness to a learned question. Needs a layer below the
     /// adapted ones; without one Δ always applies.
     pub gate: bool,
     /// Share of the neutral prompts that the gate may let through: its threshold is that quantile of their own

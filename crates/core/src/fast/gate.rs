@@ -1,4 +1,4 @@
-//! The gate (METHOD §7): Δ applies where a prompt is near to a learned question, and nearer than to any question about
+//! The gate: Δ applies where a prompt is near to a learned question, and nearer than to any question about
 //! something that was never told.
 //!
 //! Nearness is the cosine between the hidden state of the prompt's last token, as it enters the lowest adapted layer,

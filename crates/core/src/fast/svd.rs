@@ -404,7 +404,7 @@ mod tests {
 
     #[test]
     fn the_theorem_of_the_paper_holds_numerically() {
-        // METHOD §3: E(A_svd) = (1 − ρ_r)‖Δ*‖² with ρ_r the share of Δ* in the top-r right singular subspace; a random
+        // E(A_svd) = (1 − ρ_r)‖Δ*‖² with ρ_r the share of Δ* in the top-r right singular subspace; a random
         // A gives (1 − r/d_in)‖Δ*‖² in expectation.
         let (rank, inputs, outputs, draws) = (6, 48, 32, 200);
         let mut rng = ChaCha8Rng::seed_from_u64(6);

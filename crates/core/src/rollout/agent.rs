@@ -45,7 +45,7 @@ pub enum AgentError {
     },
 }
 
-/// An agent with working context h, explicit memory m and fast weights Δ (METHOD §2).
+/// An agent with working context h, explicit memory m and fast weights Δ (arXiv 2606.04536).
 ///
 /// The context is measured at two places: before an answer, so that the prompt stays within L_max wherever a turn
 /// leaves room for that, and after it, so that writing happens while the person reads. An answer that was stopped

@@ -21,7 +21,7 @@ pub enum Speaker {
     Writer,
 }
 
-/// Which kind of action a segment is (METHOD §2).
+/// Which kind of action a segment is (arXiv 2606.04536).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SegmentKind {

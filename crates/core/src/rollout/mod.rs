@@ -1,4 +1,5 @@
-//! The decision process of METHOD §2: an agent acts, is triggered, writes, learns, clears its context and goes on.
+//! The decision process of the paper (arXiv 2606.04536): an agent acts, is triggered, writes, learns, clears its context and
+//! goes on.
 //!
 //! [`Agent`] holds the state s = (h, m, Δ): working context, explicit memory, fast weights. Everything it does is told
 //! in one stream of [`Event`]s; nothing else leaks out. What happens at a trigger is the business of a

@@ -73,7 +73,7 @@ pub enum Finish {
     Aborted,
 }
 
-/// What the gate decided for one prompt (METHOD §7).
+/// What the gate decided for one prompt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GateReading {
     /// Nearness to the learned questions: cosine to the nearest of them less half of that to the nearest neutral

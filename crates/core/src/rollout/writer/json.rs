@@ -1,4 +1,4 @@
-//! The paper's writer (METHOD §4): one sampled JSON array of {"instruction", "output"} about the whole context.
+//! The paper's writer (arXiv 2606.04536): one sampled JSON array of {"instruction", "output"} about the whole context.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! Plain text instead of questions and answers: the other two forms that the paper trains into Δ (METHOD §6, "form of
+//! Plain text instead of questions and answers: the other two forms that the paper trains into Δ ("form of
 //! what is written"), for comparison.
 //!
 //! A card needs a question, so the text stands behind a cue that names its place in the conversation. The text is cut
