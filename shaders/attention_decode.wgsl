@@ -6,6 +6,10 @@
 
 @group(0) @binding(1) var<storage, read> cache: array<vec4<f32>>;
 
+fn query_of(work: Work, at: u32, d: u32) -> vec4<f32> {
+    return qkv[at + d];
+}
+
 @compute @workgroup_size(LANES)
 fn attention_decode(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -16,12 +20,6 @@ fn attention_decode(
     if work.first >= work.keys {
         return;
     }
-    let depth = HEAD_DIM / 4u;
-    for (var i = lane; i < SHARED * 4u * PARTS; i += LANES) {
-        let head = work.first_head + min(i / (4u * PARTS), work.heads - 1u);
-        let d = i % (4u * PARTS);
-        let q = qkv[head_at(work, head) + min(d, depth - 1u)];
-        queries[i] = select(vec4(0.0), q * inverseSqrt(f32(HEAD_DIM)), d < depth);
-    }
+    stage_queries(work, lane);
     walk(work, work.position + 1u, group, lane);
 }

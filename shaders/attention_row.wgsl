@@ -37,42 +37,36 @@ struct Scores {
     k3: vec4<f32>,
 }
 
+// Products of four elements of a query with those of four keys.
+fn products(q: vec4<f32>, k0: vec4<f32>, k1: vec4<f32>, k2: vec4<f32>, k3: vec4<f32>) -> vec4<f32> {
+    return vec4(dot(q, k0), dot(q, k1), dot(q, k2), dot(q, k3));
+}
+
 // `q`: where the queries of the four heads begin; past the last head the last one again. `at`: where the keys do.
 fn score_keys(q: vec4<u32>, at: vec4<u32>) -> Scores {
-    var s = Scores();
+    // Of each head, the scores of the four keys.
+    var h0 = vec4(0.0);
+    var h1 = vec4(0.0);
+    var h2 = vec4(0.0);
+    var h3 = vec4(0.0);
     for (var i = 0u; i < HEAD_DIM / 4u; i++) {
         let k0 = cache[at.x + i];
         let k1 = cache[at.y + i];
         let k2 = cache[at.z + i];
         let k3 = cache[at.w + i];
-        let q0 = qkv[q.x + i];
-        s.k0.x += dot(q0, k0);
-        s.k1.x += dot(q0, k1);
-        s.k2.x += dot(q0, k2);
-        s.k3.x += dot(q0, k3);
+        h0 += products(qkv[q.x + i], k0, k1, k2, k3);
         if SHARED > 1u {
-            let q1 = qkv[q.y + i];
-            s.k0.y += dot(q1, k0);
-            s.k1.y += dot(q1, k1);
-            s.k2.y += dot(q1, k2);
-            s.k3.y += dot(q1, k3);
+            h1 += products(qkv[q.y + i], k0, k1, k2, k3);
         }
         if SHARED > 2u {
-            let q2 = qkv[q.z + i];
-            s.k0.z += dot(q2, k0);
-            s.k1.z += dot(q2, k1);
-            s.k2.z += dot(q2, k2);
-            s.k3.z += dot(q2, k3);
+            h2 += products(qkv[q.z + i], k0, k1, k2, k3);
         }
         if SHARED > 3u {
-            let q3 = qkv[q.w + i];
-            s.k0.w += dot(q3, k0);
-            s.k1.w += dot(q3, k1);
-            s.k2.w += dot(q3, k2);
-            s.k3.w += dot(q3, k3);
+            h3 += products(qkv[q.w + i], k0, k1, k2, k3);
         }
     }
-    return s;
+    let keys = transpose(mat4x4(h0, h1, h2, h3));
+    return Scores(keys[0], keys[1], keys[2], keys[3]);
 }
 
 fn highest_of(s: Scores) -> vec4<f32> {

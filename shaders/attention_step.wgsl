@@ -36,6 +36,10 @@ fn turned_at(at: u32, d: u32, position: u32) -> vec4<f32> {
     return select(vec4(p.x, q.x, r.x, s.x), vec4(p.y, q.y, r.y, s.y), is_second);
 }
 
+fn query_of(work: Work, at: u32, d: u32) -> vec4<f32> {
+    return turned_at(at, d, work.position);
+}
+
 @compute @workgroup_size(LANES)
 fn attention_step(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -46,13 +50,8 @@ fn attention_step(
     if work.first >= work.keys {
         return;
     }
+    stage_queries(work, lane);
     let depth = HEAD_DIM / 4u;
-    for (var i = lane; i < SHARED * 4u * PARTS; i += LANES) {
-        let head = work.first_head + min(i / (4u * PARTS), work.heads - 1u);
-        let d = i % (4u * PARTS);
-        let q = turned_at(head_at(work, head), min(d, depth - 1u), work.position);
-        queries[i] = select(vec4(0.0), q * inverseSqrt(f32(HEAD_DIM)), d < depth);
-    }
     if work.keys > work.position && lane < depth {
         let key = turned_at(head_at(work, HEADS + work.kv_head), lane, work.position);
         own_key[lane] = key;

@@ -1,14 +1,12 @@
 // Gradient of an adapter's B, from y += gate B u:
 //   db[B_OFFSET + n RANK + j] = Σ_t gate[t] dy[t, DY_OFFSET + n] u[t, U_OFFSET + j],  0 <= n < N, 0 <= j < RANK.
-// Shapes: u [rows, U_STRIDE]; db: laid out as one slot of B; the others in include/lora_site.
-// Needs include/rows, include/lora_site and include/lora_columns. Entry points, all summing over rows in a fixed order:
+// Shapes: those of include/lora_site and include/lora_b_gradient, which it needs, as include/rows and include/lora_columns.
+// Entry points, all summing over rows in a fixed order:
 //   rows_in_order           4 n an invocation over all rows, for emulated adapters
 //   rows_in_order_by_fours  8 n an invocation, where N, DY_STRIDE and DY_OFFSET are multiples of 4
 //   rows_in_stripes         64 n a workgroup; 4 invocations to each share out the rows and meet once, for GPUs
 
 @group(0) @binding(0) var<storage, read> dy: array<f32>;
-@group(0) @binding(1) var<storage, read> u: array<f32>;
-@group(0) @binding(4) var<storage, read_write> db: array<f32>;
 
 @compute @workgroup_size(8)
 fn rows_in_order(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -37,32 +35,6 @@ fn rows_in_order(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocat
 
 @group(0) @binding(0) var<storage, read> dy_by_fours: array<vec4<f32>>;
 
-fn column(columns: u32, j: u32, at: u32) -> f32 {
-    if j < columns {
-        return u[at + j];
-    }
-    return 0.0;
-}
-
-fn keep(columns: u32, j: u32, n: u32, first_column: u32, value: vec4<f32>) {
-    if j < columns && n < N {
-        for (var i = 0u; i < 4u; i++) {
-            db[B_OFFSET + (n + i) * RANK + first_column + j] = value[i];
-        }
-    }
-}
-
-fn keep_all(columns: u32, n: u32, first_column: u32, sum: Columns) {
-    keep(columns, 0u, n, first_column, sum.c0);
-    keep(columns, 1u, n, first_column, sum.c1);
-    keep(columns, 2u, n, first_column, sum.c2);
-    keep(columns, 3u, n, first_column, sum.c3);
-    keep(columns, 4u, n, first_column, sum.c4);
-    keep(columns, 5u, n, first_column, sum.c5);
-    keep(columns, 6u, n, first_column, sum.c6);
-    keep(columns, 7u, n, first_column, sum.c7);
-}
-
 @compute @workgroup_size(8)
 fn rows_in_order_by_fours(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     // Where all columns fit in one group, the compiler is to know how many there are.
@@ -74,11 +46,9 @@ fn rows_in_order_by_fours(@builtin(workgroup_id) group: vec3<u32>, @builtin(loca
     var far = Columns();
     for (var row = 0u; row < count.x; row++) {
         let at = row * U_STRIDE + U_OFFSET + first_column;
-        let gate = gate_of(row);
-        let low = gate * vec4(column(columns, 0u, at), column(columns, 1u, at), column(columns, 2u, at), column(columns, 3u, at));
-        let high = gate * vec4(column(columns, 4u, at), column(columns, 5u, at), column(columns, 6u, at), column(columns, 7u, at));
-        near = add(near, columns, dy_by_fours[read.x + row * (DY_STRIDE / 4u)], low, high);
-        far = add(far, columns, dy_by_fours[read.y + row * (DY_STRIDE / 4u)], low, high);
+        let own = factors_at(columns, at, gate_of(row));
+        near = add(near, columns, dy_by_fours[read.x + row * (DY_STRIDE / 4u)], own.low, own.high);
+        far = add(far, columns, dy_by_fours[read.y + row * (DY_STRIDE / 4u)], own.low, own.high);
     }
     keep_all(columns, n.x, first_column, near);
     keep_all(columns, n.y, first_column, far);

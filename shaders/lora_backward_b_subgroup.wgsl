@@ -2,27 +2,9 @@
 // invocations (matmul_subgroup.wgsl says why). A subgroup takes 32 n, four an invocation, and walks over the rows in
 // order, 8 at a time: each invocation reads u and gate of one of them, and the others have it by broadcast.
 // N, DY_STRIDE and DY_OFFSET are multiples of 4. Needs include/rows,
-// include/lora_site, include/lora_columns and include/subgroup.
+// include/lora_site, include/lora_columns, include/lora_b_gradient and include/subgroup.
 
 @group(0) @binding(0) var<storage, read> dy: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> u: array<f32>;
-@group(0) @binding(4) var<storage, read_write> db: array<f32>;
-
-fn column_of(columns: u32, j: u32, at: u32) -> f32 {
-    if j < columns {
-        return u[at + j];
-    }
-    return 0.0;
-}
-
-fn keep(columns: u32, j: u32, at: u32, value: vec4<f32>) {
-    if j < columns {
-        db[at + j] = value.x;
-        db[at + RANK + j] = value.y;
-        db[at + 2u * RANK + j] = value.z;
-        db[at + 3u * RANK + j] = value.w;
-    }
-}
 
 @compute @workgroup_size(LANES)
 fn rows_in_order_by_subgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
@@ -39,12 +21,9 @@ fn rows_in_order_by_subgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(s
         let row = min(start + lane, last);
         let gate = select(0.0, gate_of(row), start + lane <= last);
         let at = row * U_STRIDE + U_OFFSET + first_column;
-        let low = gate * vec4(
-            column_of(columns, 0u, at), column_of(columns, 1u, at), column_of(columns, 2u, at), column_of(columns, 3u, at),
-        );
-        let high = gate * vec4(
-            column_of(columns, 4u, at), column_of(columns, 5u, at), column_of(columns, 6u, at), column_of(columns, 7u, at),
-        );
+        let own = factors_at(columns, at, gate);
+        let low = own.low;
+        let high = own.high;
         sum = add(sum, columns, dy[read + start * stride], subgroupBroadcast(low, 0u), subgroupBroadcast(high, 0u));
         sum = add(sum, columns, dy[read + min(start + 1u, last) * stride], subgroupBroadcast(low, 1u), subgroupBroadcast(high, 1u));
         sum = add(sum, columns, dy[read + min(start + 2u, last) * stride], subgroupBroadcast(low, 2u), subgroupBroadcast(high, 2u));
@@ -54,15 +33,5 @@ fn rows_in_order_by_subgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(s
         sum = add(sum, columns, dy[read + min(start + 6u, last) * stride], subgroupBroadcast(low, 6u), subgroupBroadcast(high, 6u));
         sum = add(sum, columns, dy[read + min(start + 7u, last) * stride], subgroupBroadcast(low, 7u), subgroupBroadcast(high, 7u));
     }
-    if n < N {
-        let to = B_OFFSET + n * RANK + first_column;
-        keep(columns, 0u, to, sum.c0);
-        keep(columns, 1u, to, sum.c1);
-        keep(columns, 2u, to, sum.c2);
-        keep(columns, 3u, to, sum.c3);
-        keep(columns, 4u, to, sum.c4);
-        keep(columns, 5u, to, sum.c5);
-        keep(columns, 6u, to, sum.c6);
-        keep(columns, 7u, to, sum.c7);
-    }
+    keep_all(columns, n, first_column, sum);
 }

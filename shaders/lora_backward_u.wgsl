@@ -1,18 +1,14 @@
 // Gradient of a low-rank adapter's inner activations u = A x, from y += gate B u:
 //   du[t, U_OFFSET + j] = gate[t] Σ_n dy[t, DY_OFFSET + n] B[n, j],  0 <= n < N, 0 <= j < RANK.
-// Shapes: b: slot s >= 1 from (s - 1) SLOT_STRIDE on, B [N, RANK] at B_OFFSET in it; du [rows, U_STRIDE]; the others
-// in include/lora_site. Needs include/rows, include/lora_site and include/lora_columns.
+// Shapes: those of include/lora_site and include/lora_inner_gradient, which it needs, as include/rows and
+// include/lora_columns.
 // Entry points:
 //   lora_backward_u      4 rows and 8 columns of B a workgroup, whose 32 invocations share out n and meet once: for GPUs, and
 //                        for what the others cannot take
 //   tile_per_invocation  4 rows and 8 columns of B an invocation, for emulated adapters without subgroups; N, DY_STRIDE and
 //                        DY_OFFSET are multiples of 4
 
-override SLOT_STRIDE: u32;
-
 @group(0) @binding(0) var<storage, read> dy: array<f32>;
-@group(0) @binding(1) var<storage, read> b: array<f32>;
-@group(0) @binding(4) var<storage, read_write> du: array<f32>;
 
 const LANES = 32u;
 // [column][row][lane]
@@ -69,17 +65,6 @@ fn add_output(sum: Columns, columns: u32, upstream: vec4<f32>, at: u32) -> Colum
     return add(sum, columns, upstream, low, high);
 }
 
-fn keep(columns: u32, j: u32, first_row: u32, column: u32, gates: vec4<f32>, value: vec4<f32>) {
-    if j < columns {
-        let product = gates * value;
-        for (var r = 0u; r < 4u; r++) {
-            if first_row + r < count.x {
-                du[(first_row + r) * U_STRIDE + U_OFFSET + column + j] = product[r];
-            }
-        }
-    }
-}
-
 @compute @workgroup_size(8)
 fn tile_per_invocation(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     // Where all columns fit in one group, the compiler is to know how many there are.
@@ -98,13 +83,5 @@ fn tile_per_invocation(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
         sum = add_output(sum, columns, g[2], start + 2u * RANK);
         sum = add_output(sum, columns, g[3], start + 3u * RANK);
     }
-    let gates = vec4(gate_of(row.x), gate_of(row.y), gate_of(row.z), gate_of(row.w));
-    keep(columns, 0u, first_row, first_column, gates, sum.c0);
-    keep(columns, 1u, first_row, first_column, gates, sum.c1);
-    keep(columns, 2u, first_row, first_column, gates, sum.c2);
-    keep(columns, 3u, first_row, first_column, gates, sum.c3);
-    keep(columns, 4u, first_row, first_column, gates, sum.c4);
-    keep(columns, 5u, first_row, first_column, gates, sum.c5);
-    keep(columns, 6u, first_row, first_column, gates, sum.c6);
-    keep(columns, 7u, first_row, first_column, gates, sum.c7);
+    keep_all(columns, first_row, row, first_column, sum);
 }

@@ -2,28 +2,13 @@
 // of at least 8 invocations (matmul_subgroup.wgsl says why). A subgroup takes 32 rows, four an invocation, and 8 columns of
 // B; each invocation reads one column, and the others have it by broadcast. Sums run in the order of n.
 // N, DY_STRIDE and DY_OFFSET are multiples of 4. Needs include/rows,
-// include/lora_site, include/lora_columns and include/subgroup.
-
-override SLOT_STRIDE: u32;
+// include/lora_site, include/lora_columns, include/lora_inner_gradient and include/subgroup.
 
 @group(0) @binding(0) var<storage, read> dy: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> b: array<f32>;
-@group(0) @binding(4) var<storage, read_write> du: array<f32>;
 
 // Adds the products of one output of four rows with its row of B, of which each invocation holds one column.
 fn add_output(sum: Columns, columns: u32, upstream: vec4<f32>, own: f32) -> Columns {
     return add(sum, columns, upstream, from_lower(own), from_upper(own));
-}
-
-fn keep(columns: u32, j: u32, first_row: u32, column: u32, gates: vec4<f32>, value: vec4<f32>) {
-    if j < columns {
-        let product = gates * value;
-        for (var r = 0u; r < 4u; r++) {
-            if first_row + r < count.x {
-                du[(first_row + r) * U_STRIDE + U_OFFSET + column + j] = product[r];
-            }
-        }
-    }
 }
 
 @compute @workgroup_size(LANES)
@@ -45,13 +30,5 @@ fn tile_per_subgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_
         sum = add_output(sum, columns, g[2], b[start + 2u * RANK]);
         sum = add_output(sum, columns, g[3], b[start + 3u * RANK]);
     }
-    let gates = vec4(gate_of(row.x), gate_of(row.y), gate_of(row.z), gate_of(row.w));
-    keep(columns, 0u, first_row, first_column, gates, sum.c0);
-    keep(columns, 1u, first_row, first_column, gates, sum.c1);
-    keep(columns, 2u, first_row, first_column, gates, sum.c2);
-    keep(columns, 3u, first_row, first_column, gates, sum.c3);
-    keep(columns, 4u, first_row, first_column, gates, sum.c4);
-    keep(columns, 5u, first_row, first_column, gates, sum.c5);
-    keep(columns, 6u, first_row, first_column, gates, sum.c6);
-    keep(columns, 7u, first_row, first_column, gates, sum.c7);
+    keep_all(columns, first_row, row, first_column, sum);
 }

@@ -1,18 +1,12 @@
 // Gradient of an adapter's input through u = A x, for all sites that share the input at once:
 //   dx[t, k] += Σ_j du[t, j] A[j, k],  0 <= j < J, 0 <= k < K.
-// Shapes: du [rows, J]; a: A [J, K] at A_OFFSET; dx [rows, K]; count.x = rows.
-// 8 rows an invocation, no workgroup memory. Needs include/lora_columns. Entry points:
+// Shapes: those of include/lora_input_gradient, which it needs, as include/lora_columns.
+// 8 rows an invocation, no workgroup memory. Entry points:
 //   lora_backward_x      one k an invocation, for GPUs and what the others cannot take
 //   tile_per_invocation  8 k an invocation, for emulated adapters without subgroups; K and A_OFFSET are multiples of 4
 
-override J: u32;
-override K: u32;
-override A_OFFSET: u32;
-
-@group(0) @binding(0) var<storage, read> du: array<f32>;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read_write> dx: array<f32>;
-@group(0) @binding(3) var<uniform> count: vec4<u32>;
 
 fn add_one(row: u32, k: u32, value: f32) {
     if row < count.x {
@@ -41,27 +35,6 @@ fn lora_backward_x(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
         add_one(row + r, k, low[r]);
         add_one(row + 4u + r, k, high[r]);
     }
-}
-
-// The rest is tile_per_invocation's.
-@group(0) @binding(1) var<storage, read> a_by_fours: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> dx_by_fours: array<vec4<f32>>;
-
-fn add_by_fours(row: u32, k: u32, value: vec4<f32>) {
-    if row < count.x && k < K {
-        dx_by_fours[(row * K + k) / 4u] += value;
-    }
-}
-
-fn add_rows(row: u32, k: u32, sum: Columns) {
-    add_by_fours(row, k, sum.c0);
-    add_by_fours(row + 1u, k, sum.c1);
-    add_by_fours(row + 2u, k, sum.c2);
-    add_by_fours(row + 3u, k, sum.c3);
-    add_by_fours(row + 4u, k, sum.c4);
-    add_by_fours(row + 5u, k, sum.c5);
-    add_by_fours(row + 6u, k, sum.c6);
-    add_by_fours(row + 7u, k, sum.c7);
 }
 
 @compute @workgroup_size(8)

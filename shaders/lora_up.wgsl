@@ -1,6 +1,6 @@
 // What an adapter adds: y[r, Y_OFFSET + n] += gate * sum_j B[slot - 1][n, j] u[r, U_OFFSET + j], with the slot of row r
 // and the gate of its sequence. Rows of slot 0 are left alone.
-// Shapes: those of include/lora_output, which it needs, as include/rows and include/lora_columns.
+// Shapes: those of include/lora_output, which it needs, as include/rows, include/lora_columns and include/lora_output_rows.
 // Entry points:
 //   output_per_invocation  for what neither the others here nor lora_up_tile.wgsl (GPUs) can take
 //   tile_per_invocation    8 rows by 8 outputs, for emulated adapters without subgroups; N, Y_STRIDE and Y_OFFSET are
@@ -22,32 +22,6 @@ fn output_per_invocation(@builtin(workgroup_id) group: vec3<u32>, @builtin(local
         sum += b[b_base + j] * u[u_base + j];
     }
     y[group.y * Y_STRIDE + Y_OFFSET + n] += sequences[row.sequence].gate * sum;
-}
-
-// The rest is tile_per_invocation's.
-@group(0) @binding(4) var<storage, read_write> y_by_fours: array<vec4<f32>>;
-@group(0) @binding(5) var<uniform> count: vec4<u32>;
-
-// Column j of B for 4 neighbouring outputs.
-fn column(at: u32) -> vec4<f32> {
-    return vec4(b[at], b[at + RANK], b[at + 2u * RANK], b[at + 3u * RANK]);
-}
-
-fn add_to(row: u32, n: u32, value: vec4<f32>) {
-    if row < count.x && n < N {
-        y_by_fours[(row * Y_STRIDE + Y_OFFSET + n) / 4u] += value;
-    }
-}
-
-fn add_rows(row: u32, n: u32, low: vec4<f32>, high: vec4<f32>, sum: Columns) {
-    add_to(row, n, low.x * sum.c0);
-    add_to(row + 1u, n, low.y * sum.c1);
-    add_to(row + 2u, n, low.z * sum.c2);
-    add_to(row + 3u, n, low.w * sum.c3);
-    add_to(row + 4u, n, high.x * sum.c4);
-    add_to(row + 5u, n, high.y * sum.c5);
-    add_to(row + 6u, n, high.z * sum.c6);
-    add_to(row + 7u, n, high.w * sum.c7);
 }
 
 fn gates_of(at: vec4<u32>) -> vec4<f32> {
@@ -104,7 +78,7 @@ fn tile_per_invocation(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
             far += column(start.y + j) * factor;
         }
         let gate = sequences[row.sequence].gate;
-        add_to(r, given.x, gate * near);
-        add_to(r, given.y, gate * far);
+        add_four(r, given.x, gate * near);
+        add_four(r, given.y, gate * far);
     }
 }

@@ -222,6 +222,18 @@ fn with_own_value(v: Reads, position: u32, own: u32, value: vec4<f32>) -> Reads 
     );
 }
 
+// Brings the queries to workgroup memory. `query_of(work, at, d)` of the shader is four elements from 4 d on of the head at
+// offset `at` of qkv.
+fn stage_queries(work: Work, lane: u32) {
+    let depth = HEAD_DIM / 4u;
+    for (var i = lane; i < SHARED * 4u * PARTS; i += LANES) {
+        let head = work.first_head + min(i / (4u * PARTS), work.heads - 1u);
+        let d = i % (4u * PARTS);
+        let q = query_of(work, head_at(work, head), min(d, depth - 1u));
+        queries[i] = select(vec4(0.0), q * inverseSqrt(f32(HEAD_DIM)), d < depth);
+    }
+}
+
 // Goes over the keys, once the queries are in workgroup memory. The first `stored` of the row are in the cache; where one is
 // not, `own_key` and qkv have it.
 fn walk(work: Work, stored: u32, group: vec3<u32>, lane: u32) {

@@ -1,7 +1,6 @@
-// Sums over 8 columns of B at once, for the kernels of lora_backward_b and lora_backward_u, and over 8 rows for
-// lora_backward_x.
+// 8 sums of four at once, for the kernels of adapters.
 
-// For four outputs or rows, 8 columns of B; in lora_backward_x, for four elements of the input, 8 rows.
+// For four outputs or rows, 8 columns of B; in lora_up and lora_backward_x, for four outputs or elements of the input, 8 rows.
 struct Columns {
     c0: vec4<f32>,
     c1: vec4<f32>,

@@ -32,12 +32,12 @@ fn load8(n: u32, i: u32, scale: vec2<f32>) -> Eight {
 const IN_PLACE = vec4(1.0, 0x1p-4, 0x1p-8, 0x1p-12);
 
 fn lower_half(word: u32, scale: vec2<f32>) -> vec4<f32> {
-    let quants = vec4<f32>(vec4(word) & vec4(0xfu, 0xf0u, 0xf00u, 0xf000u)) ;
+    let quants = vec4<f32>(vec4(word) & vec4(0xfu, 0xf0u, 0xf00u, 0xf000u));
     return quants * (IN_PLACE * scale.x) + scale.y;
 }
 
 fn dequantised(word: u32, scale: vec2<f32>) -> Eight {
-    let high = vec4<f32>(vec4(word) & vec4(0xf0000u, 0xf00000u, 0xf000000u, 0xf0000000u)) ;
+    let high = vec4<f32>(vec4(word) & vec4(0xf0000u, 0xf00000u, 0xf000000u, 0xf0000000u));
     return Eight(lower_half(word, scale), high * (0x1p-16 * IN_PLACE * scale.x) + scale.y);
 }
 

@@ -2,13 +2,11 @@
 //! is done in its launch, and what comes before attention (turning, cache) in that of attention. One sequence's token takes a
 //! launch so short that launches are what a step costs.
 
-use tmem_gpu::ops::{
-    self, AdaptedOutputs, AdapterTerm, Attention, AttentionStep, Finish, InputNorm, LoraDown, Projection,
-};
+use tmem_gpu::ops::{self, AdaptedOutputs, AdapterTerm, AttentionStep, Finish, InputNorm, LoraDown, Projection};
 use tmem_gpu::{Buffer, Dispatch, GpuError, Weight, WeightFormat};
 
 use super::ModelConfig;
-use super::forward::{Shape, Shared, norm, spans};
+use super::forward::{Shape, Shared, attention_of, norm, spans};
 use super::weights::Part;
 use crate::fast::{Group, RowsOf};
 
@@ -132,33 +130,6 @@ fn normed_input<'a>(
     }
 }
 
-/// Records the turning of queries and keys, the way of keys and values into the cache, and attention over it.
-fn record_attention(
-    shared: &Shared<'_>,
-    batch: &RowsOf<'_>,
-    scratch: &DecodeScratch,
-    cache: &Buffer,
-) -> Result<Vec<Dispatch>, GpuError> {
-    let &RowsOf { rows, sequences, count, max_rows } = batch;
-    let Shape { heads, kv_heads, head_dim, interleaved } = Shape::of(shared.config);
-    let attention = Attention {
-        qkv: &scratch.qkv,
-        cache,
-        rows,
-        sequences,
-        out: &scratch.attended,
-        lse: None,
-        spans: scratch.spans.as_ref(),
-        count,
-        max_rows,
-        heads,
-        kv_heads,
-        head_dim,
-    };
-    // Each row is the next token of a sequence of its own, as this asks for.
-    ops::attention_step(shared.gpu, AttentionStep { attention, table: shared.rope, interleaved })
-}
-
 /// Records a layer; the residual stream goes in and comes out.
 pub(super) fn record(
     shared: &Shared<'_>,
@@ -174,7 +145,11 @@ pub(super) fn record(
         Fused { layer, group, parts, x, norm, y, finish }.record(shared, batch, scratch)
     };
     let mut plan = group(Group::Qkv, &weights.qkv, stream, Some(&weights.attention_norm), &scratch.qkv, overwrite)?;
-    plan.extend(record_attention(shared, batch, scratch, cache)?);
+    let buffers = [&scratch.qkv, cache, &scratch.attended];
+    let attention = attention_of(shared, batch, buffers, scratch.spans.as_ref());
+    let interleaved = Shape::of(shared.config).interleaved;
+    // Each row is the next token of a sequence of its own, as this asks for.
+    plan.extend(ops::attention_step(shared.gpu, AttentionStep { attention, table: shared.rope, interleaved })?);
     plan.extend(group(Group::Output, &weights.output, &scratch.attended, None, stream, accumulate)?);
     let norm = Some(&weights.ffn_norm);
     match &scratch.gate_up {

@@ -256,7 +256,7 @@ fn record_layer(
     };
     project(&mut plan, Group::Qkv, &weights.qkv, &scratch.normed, &scratch.qkv, false)?;
     let buffers = [&scratch.qkv, cache, &scratch.attended];
-    plan.extend(record_attention(shared, batch, buffers, scratch.spans.as_ref())?);
+    plan.extend(record_attention(shared, attention_of(shared, batch, buffers, scratch.spans.as_ref()))?);
     project(&mut plan, Group::Output, &weights.output, &scratch.attended, stream, true)?;
     plan.push(norm(shared, stream, &weights.ffn_norm, &scratch.normed, count)?);
     project(&mut plan, Group::GateUp, &weights.gate_up, &scratch.normed, &scratch.gate_up, false)?;
@@ -265,32 +265,25 @@ fn record_layer(
     Ok(plan)
 }
 
-/// Records the turning of queries and keys, the way of keys and values into the cache, and attention over it. The keys of
-/// long rows may be split where there is scratch for their spans.
-fn record_attention(
+/// The attention of a batch over the cache; `[qkv, cache, out]`. The keys of long rows may be split where there is scratch for
+/// their spans.
+pub(super) fn attention_of<'a>(
     shared: &Shared<'_>,
-    batch: &RowsOf<'_>,
-    [qkv, cache, out]: [&Buffer; 3],
-    spans: Option<&Buffer>,
-) -> Result<Vec<Dispatch>, GpuError> {
-    let Shared { gpu, rope: table, .. } = *shared;
+    batch: &RowsOf<'a>,
+    [qkv, cache, out]: [&'a Buffer; 3],
+    spans: Option<&'a Buffer>,
+) -> ops::Attention<'a> {
     let &RowsOf { rows, sequences, count, max_rows } = batch;
-    let Shape { heads, kv_heads, head_dim, interleaved } = Shape::of(shared.config);
+    let Shape { heads, kv_heads, head_dim, .. } = Shape::of(shared.config);
+    ops::Attention { qkv, cache, rows, sequences, out, lse: None, spans, count, max_rows, heads, kv_heads, head_dim }
+}
+
+/// Records the turning of queries and keys, the way of keys and values into the cache, and attention over it.
+fn record_attention(shared: &Shared<'_>, attention: ops::Attention<'_>) -> Result<Vec<Dispatch>, GpuError> {
+    let Shared { gpu, rope: table, .. } = *shared;
+    let ops::Attention { qkv, cache, rows, sequences, heads, kv_heads, head_dim, .. } = attention;
+    let interleaved = Shape::of(shared.config).interleaved;
     let turn = ops::RopeCache { qkv, rows, sequences, table, cache, heads, kv_heads, head_dim, interleaved };
-    let attention = ops::Attention {
-        qkv,
-        cache,
-        rows,
-        sequences,
-        out,
-        lse: None,
-        spans,
-        count,
-        max_rows,
-        heads,
-        kv_heads,
-        head_dim,
-    };
     let mut plan = vec![ops::rope_cache(gpu, turn)?, ops::attention(gpu, attention)?];
     plan.extend(ops::attention_combine(gpu, attention)?);
     Ok(plan)

@@ -1,12 +1,15 @@
 //! Low-rank adapters (Hu et al., LoRA, arXiv 2106.09685): y += gate · B (A x), A shared, B per slot.
 
 use super::matmul::{self, Matmul, MatmulVariant};
-use super::{SUBGROUP, require};
+use super::{SUBGROUP, by_fours, require};
 use crate::{AdapterKind, Buffer, Dispatch, Gpu, GpuError, Grid, Result, Shader, Weight, WeightFormat, shader};
 
 pub(super) const SHADERS: [Shader; 3] = [
-    shader!("lora_up", include "rows", include "lora_output", include "lora_columns"),
-    shader!("lora_up_subgroup", include "rows", include "lora_output", include "subgroup"),
+    shader!("lora_up", include "rows", include "lora_output", include "lora_columns", include "lora_output_rows"),
+    shader!(
+        "lora_up_subgroup", include "rows", include "lora_output", include "lora_columns", include "lora_output_rows",
+        include "subgroup"
+    ),
     shader!("lora_up_tile", include "rows", include "lora_output"),
 ];
 
@@ -119,7 +122,7 @@ pub fn lora_up(gpu: &Gpu, args: LoraUp<'_>) -> Result<Dispatch> {
         ("Y_OFFSET", args.y_offset as f64),
     ];
     let buffers = [(0, args.rows), (1, args.sequences), (2, args.u), (3, args.b), (4, args.y), (5, args.count)];
-    let by_fours = [args.outputs, args.y_stride, args.y_offset].iter().all(|size| size.is_multiple_of(4));
+    let by_fours = by_fours(&[args.outputs, args.y_stride, args.y_offset]);
     let by_pairs = [args.rank, args.u_stride, args.u_offset, args.b_offset, args.slot_stride];
     let by_pairs = by_pairs.iter().all(|size| size.is_multiple_of(2));
     let [rows, sequences, (_, u), (_, b), y, count] = buffers;

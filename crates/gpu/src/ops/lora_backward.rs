@@ -3,16 +3,22 @@
 //! One slot is trained at a time; `count` holds (rows, slot). Rows of other slots get gate 0: their loss does not
 //! depend on this slot's B.
 
-use super::{SUBGROUP, require};
+use super::{SUBGROUP, by_fours, require};
 use crate::{AdapterKind, Buffer, Depth, Dispatch, Gpu, GpuError, Grid, Result, Shader, shader};
 
 pub(super) const SHADERS: [Shader; 6] = [
-    shader!("lora_backward_u", include "rows", include "lora_site", include "lora_columns"),
-    shader!("lora_backward_x", include "lora_columns"),
-    shader!("lora_backward_b", include "rows", include "lora_site", include "lora_columns"),
-    shader!("lora_backward_u_subgroup", include "rows", include "lora_site", include "lora_columns", include "subgroup"),
-    shader!("lora_backward_x_subgroup", include "subgroup"),
-    shader!("lora_backward_b_subgroup", include "rows", include "lora_site", include "lora_columns", include "subgroup"),
+    shader!("lora_backward_u", include "rows", include "lora_site", include "lora_columns", include "lora_inner_gradient"),
+    shader!("lora_backward_x", include "lora_columns", include "lora_input_gradient"),
+    shader!("lora_backward_b", include "rows", include "lora_site", include "lora_columns", include "lora_b_gradient"),
+    shader!(
+        "lora_backward_u_subgroup", include "rows", include "lora_site", include "lora_columns",
+        include "lora_inner_gradient", include "subgroup"
+    ),
+    shader!("lora_backward_x_subgroup", include "lora_columns", include "lora_input_gradient", include "subgroup"),
+    shader!(
+        "lora_backward_b_subgroup", include "rows", include "lora_site", include "lora_columns",
+        include "lora_b_gradient", include "subgroup"
+    ),
 ];
 
 /// Columns of B that one workgroup covers (`COLUMNS` in the shaders).
@@ -60,7 +66,7 @@ impl LoraSite<'_> {
 
     /// Whether `dy` can be read by fours.
     fn by_fours(&self) -> bool {
-        [self.outputs, self.dy_stride, self.dy_offset].iter().all(|size| size.is_multiple_of(4))
+        by_fours(&[self.outputs, self.dy_stride, self.dy_offset])
     }
 
     fn constants(&self) -> [(&'static str, f64); 7] {
@@ -126,7 +132,7 @@ pub fn lora_backward_x(gpu: &Gpu, args: LoraBackwardX<'_>) -> Result<Dispatch> {
     require("lora_backward_x", args.a, args.a_offset + args.stack * args.k)?;
     require("lora_backward_x", args.dx, args.k)?;
     let constants = [("J", args.stack as f64), ("K", args.k as f64), ("A_OFFSET", args.a_offset as f64)];
-    let by_fours = args.k.is_multiple_of(4) && args.a_offset.is_multiple_of(4);
+    let by_fours = by_fours(&[args.k, args.a_offset]);
     let (shader, entry, columns) = match gpu.kind() {
         AdapterKind::Cpu if by_fours && gpu.has_subgroups_of(SUBGROUP) => (&SHADERS[4], "tile_per_subgroup", 32),
         AdapterKind::Cpu if by_fours => (&SHADERS[1], "tile_per_invocation", 64),

@@ -153,7 +153,12 @@ const BLOCK_LINES: u32 = 32;
 /// Whether an operation takes its kernel for emulated adapters with subgroups, where that reads by fours what has `sizes`
 /// (lengths, strides and offsets).
 fn share_by_fours(gpu: &Gpu, sizes: &[usize]) -> bool {
-    gpu.kind() == AdapterKind::Cpu && gpu.has_subgroups_of(SUBGROUP) && sizes.iter().all(|size| size.is_multiple_of(4))
+    gpu.kind() == AdapterKind::Cpu && gpu.has_subgroups_of(SUBGROUP) && by_fours(sizes)
+}
+
+/// Whether what has these lengths, strides and offsets can be read by fours.
+fn by_fours(sizes: &[usize]) -> bool {
+    sizes.iter().all(|size| size.is_multiple_of(4))
 }
 
 /// The largest number up to `most` that divides `heads`: how many heads of a group a kernel takes together.
