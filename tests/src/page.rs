@@ -30,7 +30,8 @@ impl Page {
     /// The page is not built, Chromium is missing, or the page does not start.
     pub fn open(model: PathBuf, fingerprint: Option<Fingerprint>) -> Result<Self> {
         let slow_adapter = adapter_for(&model)?;
-        Self::serve(ServerOptions { model: Some(model), slow_adapter, fingerprint, ..ServerOptions::default() })
+        let options = ServerOptions { model: Some(model), slow_adapter, fingerprint, ..ServerOptions::default() };
+        Self::serve(options, "")
     }
 
     /// The same with a slow adapter beside the model.
@@ -38,14 +39,24 @@ impl Page {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_with_adapter(model: PathBuf, adapter: PathBuf) -> Result<Self> {
-        Self::serve(ServerOptions { model: Some(model), slow_adapter: Some(adapter), ..ServerOptions::default() })
+        let options = ServerOptions { model: Some(model), slow_adapter: Some(adapter), ..ServerOptions::default() };
+        Self::serve(options, "")
     }
 
-    fn serve(options: ServerOptions) -> Result<Self> {
+    /// The same with the kernels for real GPUs, whatever the browser's adapter is.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with_kernels_for_gpus(model: PathBuf) -> Result<Self> {
+        let slow_adapter = adapter_for(&model)?;
+        Self::serve(ServerOptions { model: Some(model), slow_adapter, ..ServerOptions::default() }, "?kernels=gpu")
+    }
+
+    fn serve(options: ServerOptions, query: &str) -> Result<Self> {
         let page = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../web/dist"));
         let server = Server::start(&ServerOptions { page, ..options })?;
         let mut browser = Browser::launch()?;
-        browser.open(&server.url())?;
+        browser.open(&format!("{}{query}", server.url()))?;
         browser.wait_for("the page to draw itself", "document.querySelector('main')", Duration::from_secs(60))?;
         Ok(Self { browser, server })
     }

@@ -1,12 +1,17 @@
-//! The engine against Hugging Face transformers: logits and greedy continuations on two tiny models in every weight
+//! The engine against Hugging Face transformers: logits and greedy continuations on tiny models in every weight
 //! format, and on SmolLM2-135M. The fixtures and the scripts that made them are in `fixtures/`.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 use tmem_core::abort::Abort;
 use tmem_core::engine::Engine;
 use tmem_core::message::Message;
+use tmem_core::model::gguf::{GgufError, GgufReader};
 use tmem_core::rollout::policy::{GenerateRequest, Policy, Weights};
 use tmem_core::settings::Settings;
+use tmem_gpu::dequantise;
 use tmem_tests::{fixture, load_model, open_gpu, smollm2_path};
 
 #[derive(Deserialize)]
@@ -27,7 +32,12 @@ struct Greedy {
 #[derive(Deserialize)]
 struct TinyReference {
     cases: Vec<TinyCase>,
+    /// Of the values of each tensor; of the model in many types only.
+    #[serde(default)]
+    sha256: BTreeMap<String, String>,
 }
+
+type References = BTreeMap<String, TinyReference>;
 
 fn tiny_engine(name: &str, format: &str) -> Engine {
     let mut settings = Settings::small();
@@ -42,11 +52,13 @@ const TINY_TOLERANCE: f32 = 2e-3;
 
 #[test]
 fn tiny_models_give_the_reference_logits_in_every_format() {
-    for (name, formats) in
-        [("tiny_a", &["f32", "f16", "q8_0", "q4_0", "q4_1"][..]), ("tiny_b", &["f32", "q8_0", "q4_0", "q4_1"])]
-    {
+    for (name, formats) in [
+        ("tiny_a", &["f32", "f16", "q8_0", "q4_0", "q4_1"][..]),
+        ("tiny_b", &["f32", "q8_0", "q4_0", "q4_1"]),
+        ("tiny_k", &["mixed"]),
+    ] {
         let text = std::fs::read_to_string(fixture(&format!("{name}.reference.json"))).unwrap();
-        let reference: std::collections::BTreeMap<String, TinyReference> = serde_json::from_str(&text).unwrap();
+        let reference: References = serde_json::from_str(&text).unwrap();
         for format in formats {
             let mut engine = tiny_engine(name, format);
             for case in &reference[*format].cases {
@@ -68,9 +80,11 @@ fn tiny_models_give_the_reference_logits_in_every_format() {
 
 #[test]
 fn tiny_models_continue_as_the_reference_does() {
-    for (name, format) in [("tiny_a", "f32"), ("tiny_a", "q4_1"), ("tiny_b", "q8_0"), ("tiny_b", "q4_0")] {
+    for (name, format) in
+        [("tiny_a", "f32"), ("tiny_a", "q4_1"), ("tiny_b", "q8_0"), ("tiny_b", "q4_0"), ("tiny_k", "mixed")]
+    {
         let text = std::fs::read_to_string(fixture(&format!("{name}.reference.json"))).unwrap();
-        let reference: std::collections::BTreeMap<String, TinyReference> = serde_json::from_str(&text).unwrap();
+        let reference: References = serde_json::from_str(&text).unwrap();
         let mut engine = tiny_engine(name, format);
         for case in &reference[format].cases {
             let mut ids = case.ids.clone();
@@ -84,6 +98,31 @@ fn tiny_models_continue_as_the_reference_does() {
                 ids.push(want);
             }
         }
+    }
+}
+
+/// Every type that a file may have is taken apart as gguf's own package does, to the bit.
+#[test]
+fn blocks_of_every_type_stand_for_what_gguf_says() {
+    let text = std::fs::read_to_string(fixture("tiny_k.reference.json")).unwrap();
+    let reference: References = serde_json::from_str(&text).unwrap();
+    let want = &reference["mixed"].sha256;
+    let mut reader = GgufReader::new();
+    let mut sums: BTreeMap<String, Sha256> = BTreeMap::new();
+    let file = std::fs::read(fixture("tiny_k.mixed.gguf")).unwrap();
+    reader
+        .push(&file, |_, piece| {
+            let values = dequantise(piece.tensor.source, piece.bytes);
+            let sum = sums.entry(piece.tensor.name.clone()).or_default();
+            values.iter().for_each(|value| sum.update(value.to_le_bytes()));
+            Ok::<_, GgufError>(())
+        })
+        .unwrap();
+    assert_eq!(sums.len(), want.len());
+    for (name, sum) in sums {
+        let (_, tensor) = reader.header().unwrap().tensor(&name).unwrap();
+        let got: String = sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(got, want[&name], "{name}: {:?}", tensor.source);
     }
 }
 

@@ -250,8 +250,8 @@ fn a_delta_that_is_not_of_this_engine_is_refused_with_the_way_out() {
 fn the_estimate_of_memory_counts_the_slots() {
     let gpu = open_gpu();
     let file = fixture(MODEL);
-    let bytes = std::fs::metadata(&file).unwrap().len();
     let model = load_model(&gpu, &file);
+    let bytes = model.weights.bytes();
     let (config, settings) = (model.config.clone(), settings());
     let room = BatchRoom { others: 64, ..ROOM };
     let estimate = |room| MemoryEstimate::new(&config, bytes, &settings, room).unwrap();

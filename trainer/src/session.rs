@@ -34,8 +34,6 @@ pub(crate) struct Session {
 /// What the start took.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Start {
-    /// Size of the model file.
-    pub(crate) file_bytes: u64,
     /// Reading the file and putting it on the GPU.
     pub(crate) model: Duration,
     /// Plans, caches, and the decomposition of every adapted weight.
@@ -60,7 +58,7 @@ impl Session {
         let slow_adapter = slow_adapter::files(common.slow_adapter.as_ref(), unless, &path)?;
         let bar = ProgressBar::no_length().with_style(style("{bytes}/{total_bytes} {eta}"));
         bar.set_message("Loading the model");
-        let (model, file_bytes) =
+        let model =
             load_model(&gpu, &path, slow_adapter, &bar, &abort).with_context(|| format!("cannot load {name}"))?;
         gpu.finish().await?;
         let loaded = began.elapsed();
@@ -68,7 +66,7 @@ impl Session {
         let spinner = spinner("Decomposing the adapted weights");
         let began = Instant::now();
         let engine = Engine::new(&gpu, model, &settings).await?;
-        let took = Start { file_bytes, model: loaded, engine: began.elapsed() };
+        let took = Start { model: loaded, engine: began.elapsed() };
         spinner.finish_and_clear();
         Ok(Self { agent: Agent::new(engine, settings), abort, took, preset: None })
     }
@@ -102,10 +100,9 @@ pub(crate) fn load_model(
     slow_adapter: Option<PeftFiles>,
     bar: &ProgressBar,
     abort: &Abort,
-) -> Result<(Model, u64)> {
+) -> Result<Model> {
     let mut file = File::open(path)?;
-    let bytes = file.metadata()?.len();
-    bar.set_length(bytes);
+    bar.set_length(file.metadata()?.len());
     let mut loader = ModelLoader::new(gpu);
     if let Some(files) = slow_adapter {
         loader = loader.with_slow_adapter(files);
@@ -124,7 +121,7 @@ pub(crate) fn load_model(
     }
     let model = loader.finish()?;
     bar.finish_and_clear();
-    Ok((model, bytes))
+    Ok(model)
 }
 
 /// A bar with its message before it and `figures` behind it; hidden where the standard error is no terminal.

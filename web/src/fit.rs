@@ -20,7 +20,6 @@ pub struct Room {
 /// Watches a file's head go by.
 pub struct Gauge {
     reader: Option<GgufReader>,
-    file_bytes: u64,
     settings: Settings,
     room: Room,
     /// Whether a slow adapter is merged, which holds quantised projections in 16 bits.
@@ -45,9 +44,9 @@ impl From<GgufError> for GaugeError {
 }
 
 impl Gauge {
-    /// For a file of this size.
-    pub fn new(file_bytes: u64, settings: Settings, room: Room) -> Self {
-        Self { reader: Some(GgufReader::new()), file_bytes, settings, room, merged: false }
+    /// In front of the first byte.
+    pub fn new(settings: Settings, room: Room) -> Self {
+        Self { reader: Some(GgufReader::new()), settings, room, merged: false }
     }
 
     /// For a file that a slow adapter is merged into.
@@ -65,15 +64,16 @@ impl Gauge {
         reader.push(piece, |_, _| Ok::<(), GgufError>(()))?;
         let Some(header) = reader.header() else { return Ok(()) };
         let config = ModelConfig::from_gguf(header).map_err(LoadError::from)?;
+        let in_layer = |tensor: &TensorInfo| tensor.name.starts_with("blk.");
+        let held = |tensor: &TensorInfo| {
+            if self.merged && in_layer(tensor) { SlowAdapter::merged_bytes(tensor) } else { tensor.device_bytes() }
+        };
         // Embedding and head are cut to what one buffer takes.
-        let whole: Vec<_> = header.tensors.iter().filter(|tensor| tensor.name.starts_with("blk.")).collect();
-        let held = |tensor: &TensorInfo| if self.merged { SlowAdapter::merged_bytes(tensor) } else { tensor.bytes() };
-        let largest = whole.iter().map(|tensor| held(tensor)).max().unwrap_or(0);
-        let merging: u64 = whole.iter().map(|tensor| held(tensor).saturating_sub(tensor.bytes())).sum();
-        let file_bytes = self.file_bytes + merging;
+        let largest = header.tensors.iter().filter(|tensor| in_layer(tensor)).map(held).max().unwrap_or(0);
+        let weights = header.tensors.iter().map(held).sum();
         // Settings that do not suit this model are told of when they are taken into use.
         let needed =
-            MemoryEstimate::new(&config, file_bytes, &self.settings, BatchRoom::default()).map_or(0, |sum| sum.total());
+            MemoryEstimate::new(&config, weights, &self.settings, BatchRoom::default()).map_or(0, |sum| sum.total());
         self.reader = None;
         match refusal(needed, largest, self.room) {
             Some(words) => Err(GaugeError::TooLarge(words)),
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_no_model_is_refused_at_its_first_bytes() {
-        let mut gauge = Gauge::new(1000, Settings::small(), Room { buffer: GIB, memory: None });
+        let mut gauge = Gauge::new(Settings::small(), Room { buffer: GIB, memory: None });
         assert!(matches!(gauge.push(b"<!doctype html><html>this is not a model at all"), Err(GaugeError::Load(_))));
     }
 }

@@ -165,7 +165,7 @@ impl Page {
             line.waiting = Some(Vec::new());
             let options = WorkerOptions::new();
             options.set_type(WorkerType::Module);
-            match Worker::new_with_options("worker.js", &options) {
+            match Worker::new_with_options(&worker_address(), &options) {
                 Ok(worker) => {
                     self.listen(&worker);
                     line.worker = Some(worker);
@@ -211,6 +211,11 @@ impl Page {
         worker.set_onerror(Some(on_error.as_ref().unchecked_ref()));
         on_error.forget();
     }
+}
+
+/// The worker's address, with the query of the page's own: it may say which kernels to run.
+fn worker_address() -> String {
+    format!("worker.js{}", window().location().search().unwrap_or_default())
 }
 
 fn post(worker: &Worker, letter: &js_sys::Array) {

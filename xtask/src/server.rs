@@ -164,7 +164,8 @@ fn busy(port: u16, error: io::Error) -> anyhow::Error {
 }
 
 fn routes(options: &ServerOptions) -> Result<Router> {
-    let mut app = Router::new().fallback_service(ServeDir::new(&options.page));
+    // Compressed copies that the build has put beside the files.
+    let mut app = Router::new().fallback_service(ServeDir::new(&options.page).precompressed_gzip());
     if let Some(model) = &options.model {
         let manifest = manifest(model, options)?;
         if let (Some(adapter), Some(folder)) = (&manifest.slow_adapter, &options.slow_adapter) {

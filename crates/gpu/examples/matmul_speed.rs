@@ -46,8 +46,7 @@ fn measure(gpu: &Gpu, rows: usize, weight: &Weight, variant: MatmulVariant) -> f
     let x = gpu.storage_from("x", &vec![1.0f32; rows * k]).unwrap();
     let y = gpu.storage("y", rows * n).unwrap();
     let count = gpu.uniform("count", &[rows as u32, 0, 0, 0]).unwrap();
-    let args =
-        Matmul { x: &x, weight, y: &y, count: &count, y_stride: n, y_offset: 0, accumulate: false, max_rows: rows };
+    let args = Matmul::new(&x, weight, &y, (&count, rows));
     let dispatch = matmul_as(gpu, args, variant).unwrap();
     let calls = if rows > 8 || n > 10_000 { 1 } else { 20 };
     let run = || {

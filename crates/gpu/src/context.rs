@@ -1,37 +1,15 @@
-//! The device: adapter choice, buffers, kernels, read-back.
+//! The device: buffers and kernels.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::channel::oneshot;
-
+use crate::adapter::{AdapterKind, GpuOptions, choose_adapter, kind_of};
 use crate::commands::Commands;
 use crate::error::{GpuError, Result};
-use crate::kernel::{Dispatch, Grid, Kernel, Shader};
+use crate::kernel::{Dispatch, Grid, Kernel, Origin, Shader};
 use crate::memory::{Buffer, MemoryCounter};
 use crate::tuning::Tuning;
-
-/// Whether the adapter emulates a GPU on the processor. Kernels choose their variant by it: barriers and workgroup
-/// memory are slow when emulated and fast on real hardware.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum AdapterKind {
-    /// A software adapter (lavapipe, SwiftShader, WARP).
-    Cpu,
-    /// Real graphics hardware.
-    Gpu,
-}
-
-/// What is asked of [`Gpu::request`].
-#[derive(Debug, Clone, Default)]
-pub struct GpuOptions {
-    /// Part of an adapter's name, without regard to case; the most powerful one where `None`.
-    pub adapter: Option<String>,
-    /// Forces the kernel variants of this kind, for tests and measurements.
-    pub kernels: Option<AdapterKind>,
-    /// Leaves subgroups unused, for tests and measurements of the kernels for adapters without them.
-    pub without_subgroups: bool,
-}
 
 /// A device with its queue, compiled kernels and memory count. Cloning is cheap and shares all of it.
 #[derive(Clone)]
@@ -45,6 +23,8 @@ struct Inner {
     features: wgpu::Features,
     kind: AdapterKind,
     memory: Arc<MemoryCounter>,
+    /// Parsed shaders, by the address of their text.
+    modules: Mutex<HashMap<usize, wgpu::ShaderModule>>,
     kernels: Mutex<HashMap<KernelKey, Arc<Kernel>>>,
     failure: Arc<Mutex<Option<GpuError>>>,
     tuning: Mutex<Tuning>,
@@ -97,6 +77,7 @@ impl Gpu {
             features,
             kind,
             memory: Arc::default(),
+            modules: Mutex::default(),
             kernels: Mutex::default(),
             failure,
             tuning: Mutex::default(),
@@ -258,10 +239,7 @@ impl Gpu {
             return Ok(Arc::clone(kernel));
         }
         let label = format!("{}.{entry}", shader.name);
-        let module = self.0.device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: Some(&label),
-            source: wgpu::ShaderSource::Wgsl(Cow::Owned(shader.source())),
-        });
+        let module = self.module(shader);
         let pipeline = self.0.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(&label),
             layout: None,
@@ -275,9 +253,28 @@ impl Gpu {
         });
         self.check()?;
         let layout = pipeline.get_bind_group_layout(0);
-        let kernel = Arc::new(Kernel { label, pipeline, layout });
+        let origin = Origin { shader: *shader, entry, constants: constants.to_vec() };
+        let kernel = Arc::new(Kernel { label, pipeline, layout, origin });
         kernels.insert(key, Arc::clone(&kernel));
         Ok(kernel)
+    }
+
+    /// The shader's text, taken apart on first use: many kernels are one text with other constants.
+    fn module(&self, shader: &Shader) -> wgpu::ShaderModule {
+        let mut modules = self.0.modules.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || {
+            self.0.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+                label: Some(shader.name),
+                source: wgpu::ShaderSource::Wgsl(Cow::Owned(shader.source())),
+            })
+        };
+        modules.entry(shader.parts.as_ptr() as usize).or_insert_with(make).clone()
+    }
+
+    /// What was compiled so far, in no particular order: for checks that give the same to other compilers.
+    pub fn compiled(&self) -> Vec<Origin> {
+        let kernels = self.0.kernels.lock().unwrap_or_else(PoisonError::into_inner);
+        kernels.values().map(|kernel| kernel.origin.clone()).collect()
     }
 
     /// Binds `buffers` (binding number, buffer) to a kernel.
@@ -304,58 +301,6 @@ impl Gpu {
         Commands::new(self, label)
     }
 
-    /// Reads `words` 4-byte elements from element `offset`, after everything submitted so far.
-    ///
-    /// # Errors
-    /// A lost device, or whatever the device refused since the last check.
-    pub async fn read<T: bytemuck::Pod>(&self, buffer: &Buffer, offset: usize, words: usize) -> Result<Vec<T>> {
-        self.start_read(buffer, offset, words)?.finish().await
-    }
-
-    /// Queues a read-back and returns at once; the copy takes its place behind everything submitted so far.
-    ///
-    /// # Errors
-    /// A failure that the device reported earlier.
-    pub fn start_read(&self, buffer: &Buffer, offset: usize, words: usize) -> Result<ReadBack> {
-        self.check()?;
-        let size = words as u64 * 4;
-        let staging = self.0.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("read-back"),
-            size: size.max(4),
-            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        let mut encoder = self.0.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        encoder.copy_buffer_to_buffer(buffer.raw(), offset as u64 * 4, &staging, 0, size);
-        let submission = self.0.queue.submit([encoder.finish()]);
-        let (sender, receiver) = oneshot::channel();
-        staging.map_async(wgpu::MapMode::Read, .., move |result| {
-            // The receiver is gone only when nobody wants the data any more.
-            let _ = sender.send(result);
-        });
-        Ok(ReadBack { gpu: self.clone(), staging, size, submission, receiver })
-    }
-
-    /// Waits for a mapped staging buffer.
-    pub(crate) async fn wait_for_map(
-        &self,
-        submission: wgpu::SubmissionIndex,
-        receiver: oneshot::Receiver<Result<(), wgpu::BufferAsyncError>>,
-    ) -> Result<()> {
-        // Natively this blocks until the copy is done; in the browser it returns at once and the event loop delivers
-        // the callback. It is the one place where the two differ, and wgpu hides it.
-        let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
-        let polled = self.0.device.poll(wait);
-        let mapped = receiver.await;
-        self.check()?;
-        polled.map_err(|e| GpuError::DeviceLost(e.to_string()))?;
-        match mapped {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(e)) => Err(GpuError::DeviceLost(e.to_string())),
-            Err(_) => Err(GpuError::DeviceLost("the read-back was dropped".into())),
-        }
-    }
-
     /// Waits until everything submitted has run.
     ///
     /// # Errors
@@ -377,61 +322,6 @@ impl Gpu {
             Some(_) => failure.take().map_or(Ok(()), Err),
         }
     }
-}
-
-/// A read-back on its way.
-pub struct ReadBack {
-    gpu: Gpu,
-    staging: wgpu::Buffer,
-    size: u64,
-    submission: wgpu::SubmissionIndex,
-    receiver: oneshot::Receiver<Result<(), wgpu::BufferAsyncError>>,
-}
-
-impl ReadBack {
-    /// Waits for the data.
-    ///
-    /// # Errors
-    /// A lost device, or whatever the device refused since the last check.
-    pub async fn finish<T: bytemuck::Pod>(self) -> Result<Vec<T>> {
-        self.gpu.wait_for_map(self.submission, self.receiver).await?;
-        let view = self.staging.get_mapped_range(0..self.size).map_err(|e| GpuError::Validation(e.to_string()))?;
-        Ok(bytemuck::pod_collect_to_vec(&view))
-    }
-}
-
-fn kind_of(info: &wgpu::AdapterInfo) -> AdapterKind {
-    // In the browser the device type is always `Other`; the software adapter gives itself away by name.
-    let name = format!("{} {} {}", info.name, info.driver, info.driver_info).to_lowercase();
-    let software = ["swiftshader", "llvmpipe", "lavapipe", "basic render", "warp"];
-    if info.device_type == wgpu::DeviceType::Cpu || software.iter().any(|s| name.contains(s)) {
-        AdapterKind::Cpu
-    } else {
-        AdapterKind::Gpu
-    }
-}
-
-async fn choose_adapter(instance: &wgpu::Instance, name: Option<&str>) -> Result<wgpu::Adapter> {
-    let hint = if cfg!(target_arch = "wasm32") {
-        "This browser has no WebGPU here: use a current Chrome, Edge, Safari or Firefox and switch on hardware acceleration"
-    } else {
-        "Install a Vulkan driver (on Debian or Ubuntu: `apt-get install mesa-vulkan-drivers`)"
-    };
-    let missing = |wish: String| GpuError::NoAdapter { wish, hint: hint.to_owned() };
-    let Some(name) = name else {
-        let options = wgpu::RequestAdapterOptions {
-            power_preference: wgpu::PowerPreference::HighPerformance,
-            ..Default::default()
-        };
-        return instance.request_adapter(&options).await.map_err(|_| missing(String::new()));
-    };
-    let wanted = name.to_lowercase();
-    let adapters = instance.enumerate_adapters(wgpu::Backends::all()).await;
-    let names: Vec<_> = adapters.iter().map(|a| a.get_info().name).collect();
-    adapters
-        .into_iter()
-        .find(|a| a.get_info().name.to_lowercase().contains(&wanted))
-        .ok_or_else(|| missing(format!(" matching `{name}` (there are: {})", names.join(", "))))
 }
 
 fn watch(device: &wgpu::Device, failure: &Arc<Mutex<Option<GpuError>>>) {

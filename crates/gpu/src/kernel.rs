@@ -44,6 +44,18 @@ pub struct Kernel {
     pub(crate) label: String,
     pub(crate) pipeline: wgpu::ComputePipeline,
     pub(crate) layout: wgpu::BindGroupLayout,
+    pub(crate) origin: Origin,
+}
+
+/// What a kernel was compiled from.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// Its shader.
+    pub shader: Shader,
+    /// Its entry point.
+    pub entry: &'static str,
+    /// Its `override` constants.
+    pub constants: Vec<(&'static str, f64)>,
 }
 
 /// How many workgroups a dispatch takes. By convention of this crate the y axis covers rows, so that one dispatch

@@ -7,6 +7,7 @@
 // In the browser wgpu's handles stay on one thread; the same `Arc` natively shares them between threads.
 #![cfg_attr(target_arch = "wasm32", allow(clippy::arc_with_non_send_sync))]
 
+mod adapter;
 mod commands;
 mod context;
 mod error;
@@ -14,6 +15,7 @@ mod kernel;
 mod layout;
 mod memory;
 pub mod ops;
+mod read_back;
 mod read_ring;
 mod seeded;
 mod self_test;
@@ -24,13 +26,15 @@ mod tuning;
 mod twins;
 mod weights;
 
+pub use adapter::{AdapterKind, GpuOptions};
 pub use commands::Commands;
-pub use context::{AdapterKind, Gpu, GpuOptions, ReadBack};
+pub use context::Gpu;
 pub use error::{GpuError, Result};
 pub(crate) use kernel::shader;
-pub use kernel::{Depth, Dispatch, Grid, Kernel, KeySplit, Shader};
+pub use kernel::{Depth, Dispatch, Grid, Kernel, KeySplit, Origin, Shader};
 pub use layout::{Row, Sequence};
 pub use memory::{Buffer, MemoryCounter};
+pub use read_back::ReadBack;
 pub use read_ring::ReadRing;
 pub use self_test::{KernelCheck, SHADERS_FINGERPRINT, self_test};
 pub use tuning::{Product, Tuning};

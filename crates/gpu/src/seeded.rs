@@ -24,28 +24,48 @@ impl Rng {
     }
 }
 
+/// Where a block has f16 numbers, in bytes: what its quants are multiplied by, and an offset or a factor of offsets.
+const fn halves_of(source: SourceType) -> &'static [usize] {
+    match source {
+        SourceType::Q4_1 | SourceType::Q5_1 | SourceType::Q4K | SourceType::Q5K => &[0, 2],
+        SourceType::Q2K => &[80, 82],
+        SourceType::Q3K => &[108],
+        SourceType::Q6K => &[208],
+        _ => &[0],
+    }
+}
+
 /// Bytes of `n` rows of `k` elements (whole blocks) as they might stand in a model file, values of the order of 1.
 pub(crate) fn random_source(source: SourceType, n: usize, k: usize, seed: u64) -> Vec<u8> {
     let mut rng = Rng::new(seed);
     let (elements, unit_bytes) = source.unit();
     let mut bytes = Vec::with_capacity(n * k / elements * unit_bytes);
+    // Quants, and the scales of parts of a block, are of the order of this.
+    let spread = match source {
+        SourceType::Q4_0 | SourceType::Q4_1 => 5.0,
+        SourceType::Q5_0 | SourceType::Q5_1 => 10.0,
+        SourceType::Q3K | SourceType::Q2K => 20.0,
+        SourceType::Q4K | SourceType::Q5K => 300.0,
+        SourceType::Q6K => 1000.0,
+        _ => 100.0,
+    };
     for _ in 0..n * k / elements {
         let value = rng.normal(2);
         match source {
             SourceType::F32 => bytes.extend(value[0].to_le_bytes()),
             SourceType::F16 => bytes.extend(f16::from_f32(value[0]).to_le_bytes()),
+            SourceType::Bf16 => bytes.extend(&value[0].to_le_bytes()[2..]),
             SourceType::Q16 => {
                 bytes.extend((value[0] * 4e-5).to_le_bytes());
                 bytes.extend(rng.below(256, unit_bytes - 4).into_iter().map(|b| b as u8));
             }
             _ => {
-                let scale = if source == SourceType::Q8_0 { 0.01 } else { 0.2 };
-                bytes.extend(f16::from_f32(value[0] * scale).to_le_bytes());
-                if source == SourceType::Q4_1 {
-                    bytes.extend(f16::from_f32(value[1]).to_le_bytes());
+                let mut unit: Vec<u8> = rng.below(256, unit_bytes).into_iter().map(|b| b as u8).collect();
+                let offset = if elements == 256 { value[1] / 50.0 } else { value[1] };
+                for (&at, half) in halves_of(source).iter().zip([value[0] / spread, offset]) {
+                    unit[at..at + 2].copy_from_slice(&f16::from_f32(half).to_le_bytes());
                 }
-                let quants = unit_bytes - if source == SourceType::Q4_1 { 4 } else { 2 };
-                bytes.extend(rng.below(256, quants).into_iter().map(|b| b as u8));
+                bytes.extend(unit);
             }
         }
     }

@@ -102,6 +102,10 @@ impl Gpu {
         let y = self.storage("output to measure with", rows * outputs)?;
         let count = self.uniform("row count", &[rows as u32, 0, 0, 0])?;
         let mut best = (rule, self.seconds(product, rule, [&x, &y, &count], &weight).await? / GAIN);
+        if best.1.is_infinite() {
+            // The others would be compiled for nothing.
+            return Ok(rule);
+        }
         for variant in others {
             let seconds = self.seconds(product, variant, [&x, &y, &count], &weight).await?;
             if seconds < best.1 {
@@ -119,16 +123,7 @@ impl Gpu {
         [x, y, count]: [&crate::Buffer; 3],
         weight: &Weight,
     ) -> Result<f64> {
-        let args = Matmul {
-            x,
-            weight,
-            y,
-            count,
-            y_stride: product.outputs,
-            y_offset: 0,
-            accumulate: false,
-            max_rows: product.rows,
-        };
+        let args = Matmul::new(x, weight, y, (count, product.rows));
         let work = [(ops::matmul_as(self, args, variant)?, product.rows as u32)];
         // The first one compiles, and tells how many make a round.
         self.stamped(&work, 1).await?;
@@ -190,16 +185,7 @@ mod tests {
             (gpu.storage("y", rows * outputs).unwrap(), gpu.uniform("count", &[rows as u32, 0, 0, 0]).unwrap());
         assert_eq!(format, weight.format);
         let result = || {
-            let args = Matmul {
-                x: &x,
-                weight: &weight,
-                y: &y,
-                count: &count,
-                y_stride: outputs,
-                y_offset: 0,
-                accumulate: false,
-                max_rows: rows,
-            };
+            let args = Matmul::new(&x, &weight, &y, (&count, rows));
             let mut commands = gpu.commands("product");
             commands.dispatch(&ops::matmul(&gpu, args).unwrap(), rows as u32);
             commands.submit();

@@ -15,9 +15,13 @@ use half::f16;
 
 use crate::{Buffer, Gpu, GpuError, Result};
 
+mod blocks;
 mod q16;
+mod source;
+mod super_blocks;
 
 pub use q16::encode_q16;
+pub use source::{SourceType, dequantise};
 
 /// Elements of a quantised block.
 pub(crate) const BLOCK: usize = 32;
@@ -65,55 +69,6 @@ impl WeightFormat {
     /// Bytes of an `n` × `k` matrix on the device.
     pub const fn bytes(self, n: usize, k: usize) -> u64 {
         n as u64 * (self.row_words(k) + self.row_scales(k)) as u64 * 4
-    }
-}
-
-/// How rows lie in a model file. The block formats are those of GGUF, but for Q16.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum SourceType {
-    /// GGUF Q4_0: f16 d, 16 bytes; w = d·(q − 8); low nibbles hold elements 0..16, high nibbles 16..32.
-    Q4_0,
-    /// GGUF Q4_1: f16 d, f16 m, 16 bytes; w = d·q + m; nibbles as in Q4_0.
-    Q4_1,
-    /// GGUF Q8_0: f16 d, 32 signed bytes; w = d·q.
-    Q8_0,
-    /// f32 d, 32 signed 16-bit integers, little-endian; w = d·q. Our own, for what is computed while a model loads
-    /// ([`encode_q16`]): no file has it.
-    Q16,
-    /// Little-endian half precision.
-    F16,
-    /// Little-endian single precision.
-    F32,
-}
-
-impl SourceType {
-    /// The device format that holds these values without loss.
-    pub const fn format(self) -> WeightFormat {
-        match self {
-            Self::Q4_0 | Self::Q4_1 => WeightFormat::Q4,
-            Self::Q8_0 => WeightFormat::Q8,
-            Self::Q16 => WeightFormat::Q16,
-            Self::F16 => WeightFormat::F16,
-            Self::F32 => WeightFormat::F32,
-        }
-    }
-
-    /// Elements and bytes of the smallest unit that stands by itself.
-    pub const fn unit(self) -> (usize, usize) {
-        match self {
-            Self::Q4_0 => (BLOCK, 18),
-            Self::Q4_1 => (BLOCK, 20),
-            Self::Q8_0 => (BLOCK, 34),
-            Self::Q16 => (BLOCK, q16::BLOCK_BYTES),
-            Self::F16 => (1, 2),
-            Self::F32 => (1, 4),
-        }
-    }
-
-    /// Bytes of a row of `k` elements; `None` where `k` is no whole number of blocks.
-    pub const fn row_bytes(self, k: usize) -> Option<usize> {
-        let (elements, bytes) = self.unit();
-        if k.is_multiple_of(elements) { (k / elements).checked_mul(bytes) } else { None }
     }
 }
 
@@ -199,89 +154,64 @@ fn shape(reason: String) -> GpuError {
 
 /// Bytes repacked at a time: a block, or a whole row where there are no blocks (its end may need padding).
 const fn unit_of_upload(source: SourceType, row_bytes: usize) -> usize {
-    if source.format().is_quantised() { source.unit().1 } else { row_bytes }
-}
-
-fn half_at(bytes: &[u8], at: usize) -> f16 {
-    f16::from_le_bytes([bytes[at], bytes[at + 1]])
-}
-
-/// Scale and offset of a 4-bit block and its 16 bytes of nibbles.
-fn nibble_block(source: SourceType, block: &[u8]) -> (f16, f16, &[u8]) {
-    let d = half_at(block, 0);
-    if source == SourceType::Q4_1 {
-        (d, half_at(block, 2), &block[4..])
-    } else {
-        // Exact unless it overflows: a multiplication by a power of two.
-        (d, f16::from_f32(-8.0 * d.to_f32()), &block[2..])
+    match source {
+        // Stands by itself in the file, and in a block on the device.
+        SourceType::Bf16 => source.unit().1 * BLOCK,
+        _ if source.format().is_quantised() => source.unit().1,
+        _ => row_bytes,
     }
 }
 
-/// Element `i` of a 4-bit block in GGUF order.
-fn nibble(nibbles: &[u8], i: usize) -> u8 {
-    if i < 16 { nibbles[i] & 15 } else { nibbles[i - 16] >> 4 }
-}
-
+/// Appends a unit of a row ([`unit_of_upload`]) as the device holds it.
 fn repack(source: SourceType, unit: &[u8], quants: &mut Vec<u32>, scales: &mut Vec<u32>) {
+    let word = |b: &[u8]| u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
     match source {
         SourceType::Q4_0 | SourceType::Q4_1 => {
-            let (d, m, nibbles) = nibble_block(source, unit);
-            scales.push(u32::from(d.to_bits()) | u32::from(m.to_bits()) << 16);
-            quants.extend(
-                (0..4).map(|w| (0..8).fold(0, |word, i| word | u32::from(nibble(nibbles, 8 * w + i)) << (4 * i))),
-            );
+            let (d, m, nibbles) = blocks::nibble_block(source, unit);
+            push_q4(d, m, |i| blocks::nibble(nibbles, i), quants, scales);
+        }
+        SourceType::Q4K => {
+            for part in 0..super_blocks::ELEMENTS / BLOCK {
+                let (d, m) = super_blocks::scale_and_offset(unit, part);
+                let quant = |i| super_blocks::q4(unit, part * BLOCK + i);
+                push_q4(f16::from_f32(d), f16::from_f32(m), quant, quants, scales);
+            }
         }
         SourceType::Q8_0 => {
-            scales.push(half_at(unit, 0).to_f32().to_bits());
-            quants.extend(unit[2..].chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])));
+            scales.push(blocks::half_at(unit, 0).to_f32().to_bits());
+            quants.extend(unit[2..].chunks_exact(4).map(word));
+        }
+        SourceType::Q5_0 | SourceType::Iq4Nl => {
+            scales.push(blocks::half_at(unit, 0).to_f32().to_bits());
+            let bytes: [u8; BLOCK] = std::array::from_fn(|i| blocks::signed_quant(source, unit, i).cast_unsigned());
+            quants.extend(bytes.chunks_exact(4).map(word));
         }
         SourceType::Q16 => q16::repack(unit, quants, scales),
         SourceType::F16 => quants.extend(unit.chunks(4).map(|b| {
             let high = if b.len() == 4 { [b[2], b[3]] } else { [0; 2] };
             u32::from_le_bytes([b[0], b[1], high[0], high[1]])
         })),
-        SourceType::F32 => quants.extend(unit.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))),
+        SourceType::F32 => quants.extend(unit.chunks_exact(4).map(word)),
+        SourceType::Bf16 | SourceType::Q5_1 | SourceType::Q2K | SourceType::Q3K | SourceType::Q5K | SourceType::Q6K => {
+            for block in encode_q16(&dequantise(source, unit)).chunks_exact(q16::BLOCK_BYTES) {
+                q16::repack(block, quants, scales);
+            }
+        }
     }
 }
 
-/// The values that `bytes` stand for, in file order; bytes after the last whole block are ignored.
-pub fn dequantise(source: SourceType, bytes: &[u8]) -> Vec<f32> {
-    let (elements, unit_bytes) = source.unit();
-    let mut values = Vec::with_capacity(bytes.len() / unit_bytes * elements);
-    for unit in bytes.chunks_exact(unit_bytes) {
-        match source {
-            SourceType::Q4_0 | SourceType::Q4_1 => {
-                let (d, m, nibbles) = nibble_block(source, unit);
-                values.extend((0..BLOCK).map(|i| d.to_f32() * f32::from(nibble(nibbles, i)) + m.to_f32()));
-            }
-            SourceType::Q8_0 => {
-                let d = half_at(unit, 0).to_f32();
-                values.extend(unit[2..].iter().map(|&q| d * f32::from(q.cast_signed())));
-            }
-            SourceType::Q16 => q16::dequantise(unit, &mut values),
-            SourceType::F16 => values.push(half_at(unit, 0).to_f32()),
-            SourceType::F32 => values.push(f32::from_le_bytes([unit[0], unit[1], unit[2], unit[3]])),
-        }
-    }
-    values
+/// Appends a block of Q4: d·q + m, element by element.
+fn push_q4(d: f16, m: f16, quant: impl Fn(usize) -> u8, quants: &mut Vec<u32>, scales: &mut Vec<u32>) {
+    scales.push(u32::from(d.to_bits()) | u32::from(m.to_bits()) << 16);
+    quants.extend((0..4).map(|w| (0..8).fold(0, |word, i| word | u32::from(quant(8 * w + i)) << (4 * i))));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Row;
+    use crate::ops::{Embed, embed};
     use crate::testing::{SOURCES, any_gpu, random_source};
-
-    #[test]
-    fn nibbles_are_read_in_the_order_of_gguf() {
-        let mut block = vec![0u8; 18];
-        block[..2].copy_from_slice(&f16::from_f32(0.5).to_le_bytes());
-        (0..16).for_each(|i| block[2 + i] = (i as u8) | (15 - i as u8) << 4);
-        let values = dequantise(SourceType::Q4_0, &block);
-        assert_eq!(values[0], -4.0);
-        assert_eq!(values[15], 3.5);
-        assert_eq!(values[16], 3.5);
-        assert_eq!(values[31], -4.0);
-    }
 
     #[test]
     fn rows_that_do_not_fit_are_refused() {
@@ -296,6 +226,40 @@ mod tests {
         assert!(weight.upload_rows(&gpu, usize::MAX, SourceType::Q4_0, &row).is_err());
         assert!(weight.upload_rows(&gpu, 0, SourceType::Q4_0, &row[1..]).is_err());
         assert!(weight.upload_rows(&gpu, 0, SourceType::Q8_0, &[0; 68]).is_err());
+    }
+
+    /// A kernel reads back what was uploaded, to what the format can hold of it.
+    #[test]
+    fn every_source_is_held_as_closely_as_its_format_can() {
+        const LOSSY: [SourceType; 7] = [
+            SourceType::Q5_1,
+            SourceType::Q2K,
+            SourceType::Q3K,
+            SourceType::Q4K,
+            SourceType::Q5K,
+            SourceType::Q6K,
+            SourceType::Bf16,
+        ];
+        let gpu = any_gpu();
+        let (rows, k) = (3, 512);
+        for source in SOURCES.into_iter().chain(LOSSY).chain([SourceType::Q5_0, SourceType::Iq4Nl]) {
+            let (weight, values) = gpu.weight(source, rows, k, 7);
+            let tokens: Vec<_> = (0..rows as u32).map(|token| Row { token, ..Row::default() }).collect();
+            let (batch, x) = (gpu.upload(&tokens), gpu.poisoned("x", rows * k));
+            let args = Embed { rows: &batch, weight: &weight, x: &x, first: 0, vocabulary: rows };
+            let held = gpu.run(&embed(&gpu, args).unwrap(), rows, &x);
+            for (held, values) in held.chunks(BLOCK).zip(values.chunks(BLOCK)) {
+                let largest = values.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+                let allowed = match source {
+                    SourceType::Q4K => 2e-3,
+                    _ if LOSSY.contains(&source) => 0.51 / 32767.0,
+                    _ => 2e-7,
+                };
+                for (held, value) in held.iter().zip(values) {
+                    assert!((held - value).abs() <= allowed * largest, "{source:?}: {held} {value} {largest}");
+                }
+            }
+        }
     }
 
     #[test]

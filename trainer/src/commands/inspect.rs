@@ -112,7 +112,7 @@ pub(crate) async fn run(common: &Common, arguments: &InspectArguments) -> Result
     let inspection = Inspection {
         adapter: adapter(gpu),
         model: model(engine),
-        memory: memory(engine, session.took.file_bytes)?,
+        memory: memory(engine)?,
         sites: engine.sites().iter().map(site).collect(),
         self_test,
     };
@@ -184,9 +184,9 @@ fn model(engine: &Engine) -> ModelReport {
     }
 }
 
-fn memory(engine: &Engine, file_bytes: u64) -> Result<MemoryReport> {
-    let (gpu, limits) = (engine.gpu(), engine.gpu().limits());
-    let needed = MemoryEstimate::new(&engine.model().config, file_bytes, engine.settings(), BatchRoom::default())?;
+fn memory(engine: &Engine) -> Result<MemoryReport> {
+    let (gpu, limits, model) = (engine.gpu(), engine.gpu().limits(), engine.model());
+    let needed = MemoryEstimate::new(&model.config, model.weights.bytes(), engine.settings(), BatchRoom::default())?;
     Ok(MemoryReport {
         needed_bytes: NeededReport {
             weights: needed.weights,

@@ -183,7 +183,7 @@ impl Sampler<'_> {
     /// The model with a slow adapter merged into it.
     async fn engine(&self, slow: PeftFiles, agent: &Settings) -> Result<Engine> {
         let loaded = load_model(&self.gpu, &self.model_file, Some(slow), &ProgressBar::hidden(), &self.abort);
-        let (model, _) = loaded.with_context(|| format!("cannot load {}", self.model_file.display()))?;
+        let model = loaded.with_context(|| format!("cannot load {}", self.model_file.display()))?;
         tune(&self.gpu, &model).await?;
         let mut engine = Engine::new(&self.gpu, model, agent).await?;
         engine.reserve(BatchRoom { tokens: self.cache_tokens, ..BatchRoom::default() })?;

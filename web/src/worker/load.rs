@@ -8,7 +8,7 @@ use tmem_core::model::{Model, ModelLoader, identity};
 use tmem_core::settings::Settings;
 use tmem_gpu::{AdapterKind, Gpu, GpuOptions, SHADERS_FINGERPRINT};
 use wasm_bindgen::{JsCast, JsValue};
-use web_sys::File;
+use web_sys::{File, UrlSearchParams};
 
 use super::adapter_file;
 use super::model_file::{self, Keeper, Manifest};
@@ -68,7 +68,7 @@ impl Loading<'_> {
     /// No WebGPU, or a kernel that computes wrongly here.
     pub(super) async fn device(&self) -> Result<Gpu, Failure> {
         self.progress(Phase::Device, 0, 0);
-        let gpu = Gpu::request(&GpuOptions::default()).await?;
+        let gpu = Gpu::request(&GpuOptions { kernels: forced_kernels(), ..GpuOptions::default() }).await?;
         let info = gpu.info();
         let name = [&info.name, &info.driver, &info.driver_info].into_iter().find(|name| !name.is_empty());
         let software = gpu.kind() == AdapterKind::Cpu;
@@ -183,7 +183,7 @@ impl Loading<'_> {
 
     async fn read_file(&self, gpu: &Gpu, file: &File, phase: Phase, slow: Option<PeftFiles>) -> Result<Model, Failure> {
         let total = file.size() as u64;
-        let (mut gauge, mut loader) = (self.gauge(gpu, total, slow.is_some()), Self::loader(gpu, slow));
+        let (mut gauge, mut loader) = (self.gauge(gpu, slow.is_some()), Self::loader(gpu, slow));
         let mut done = 0;
         self.progress(phase, done, total);
         model_file::read(file, self.abort, &mut |piece| {
@@ -200,7 +200,7 @@ impl Loading<'_> {
     async fn download(&self, gpu: &Gpu, manifest: &Manifest) -> Result<Model, Failure> {
         let total = manifest.size;
         let slow = self.slow_adapter(manifest).await;
-        let (mut gauge, mut loader) = (self.gauge(gpu, total, slow.is_some()), Self::loader(gpu, slow));
+        let (mut gauge, mut loader) = (self.gauge(gpu, slow.is_some()), Self::loader(gpu, slow));
         let mut keeper = match self.store {
             Some(store) => Keeper::start(store).await,
             None => None,
@@ -228,9 +228,9 @@ impl Loading<'_> {
         Ok(model)
     }
 
-    fn gauge(&self, gpu: &Gpu, file_bytes: u64, merged: bool) -> Gauge {
+    fn gauge(&self, gpu: &Gpu, merged: bool) -> Gauge {
         let buffer = gpu.largest_binding();
-        let gauge = Gauge::new(file_bytes, self.settings.clone(), Room { buffer, memory: device_memory() });
+        let gauge = Gauge::new(self.settings.clone(), Room { buffer, memory: device_memory() });
         if merged { gauge.with_merged_adapter() } else { gauge }
     }
 }
@@ -265,6 +265,20 @@ fn user_agent() -> Option<String> {
 }
 
 fn of_navigator(name: &str) -> Option<JsValue> {
-    let get = |object: &JsValue, name: &str| Reflect::get(object, &JsValue::from(name)).ok();
     get(&get(&js_sys::global(), "navigator")?, name)
+}
+
+/// The kernels that the page's address asks for: `?kernels=gpu` for those for real GPUs, `?kernels=cpu` for those for
+/// emulated ones, whatever the adapter is. For tests, and to find out what is wrong on some device.
+fn forced_kernels() -> Option<AdapterKind> {
+    let search = get(&get(&js_sys::global(), "location")?, "search")?.as_string()?;
+    match UrlSearchParams::new_with_str(&search).ok()?.get("kernels")?.as_str() {
+        "gpu" => Some(AdapterKind::Gpu),
+        "cpu" => Some(AdapterKind::Cpu),
+        _ => None,
+    }
+}
+
+fn get(object: &JsValue, name: &str) -> Option<JsValue> {
+    Reflect::get(object, &JsValue::from(name)).ok()
 }

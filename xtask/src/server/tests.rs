@@ -10,7 +10,7 @@ use super::*;
 
 struct Site {
     server: Server,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// A page, a model of ten bytes, and a file outside that nobody may reach.
@@ -26,7 +26,7 @@ fn site() -> Site {
     let model = folder.path().join("tiny.gguf");
     fs::write(&model, "0123456789").unwrap();
     let server = Server::start(&ServerOptions { page, model: Some(model), ..ServerOptions::default() }).unwrap();
-    Site { server, _folder: folder }
+    Site { server, folder }
 }
 
 impl Site {
@@ -54,6 +54,21 @@ fn files_have_their_types_and_the_page_is_isolated() {
         assert!(headers.contains("cross-origin-embedder-policy: require-corp"), "{headers}");
         assert!(headers.contains("content-security-policy: default-src 'none'"), "{headers}");
     }
+}
+
+#[test]
+fn a_compressed_copy_is_sent_to_those_who_take_it() {
+    let site = site();
+    fs::write(site.folder.path().join("page/app.js.gz"), "compressed").unwrap();
+    let (_, headers, body) = site.get("/app.js", "Accept-Encoding: gzip\r\n");
+    assert_eq!(body, "compressed");
+    assert!(
+        headers.contains("content-encoding: gzip") && headers.contains("content-type: text/javascript"),
+        "{headers}"
+    );
+    assert_eq!(site.get("/app.js", "").2, "1");
+    let (_, headers, _) = site.get("/app.css", "Accept-Encoding: gzip\r\n");
+    assert!(!headers.contains("content-encoding"), "{headers}");
 }
 
 #[test]
@@ -91,7 +106,7 @@ fn a_slow_adapter_is_described_with_the_model_and_served_beside_it() {
         fs::write(file, text).unwrap();
     }
     let options = ServerOptions { page, model: Some(model), slow_adapter: Some(adapter), ..ServerOptions::default() };
-    let site = Site { server: Server::start(&options).unwrap(), _folder: folder };
+    let site = Site { server: Server::start(&options).unwrap(), folder };
     let manifest: serde_json::Value = serde_json::from_str(&site.get("/models/manifest.json", "").2).unwrap();
     let sha256 = "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882";
     assert_eq!(manifest["slow_adapter"], serde_json::json!({ "folder": "an-adapter", "sha256": sha256 }));

@@ -13,7 +13,7 @@ use crate::settings::Settings;
 /// read-back buffers are left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryEstimate {
-    /// The weights; as large as the file.
+    /// The weights.
     pub weights: u64,
     /// Keys and values of past tokens, and the stores of hidden states.
     pub cache: u64,
@@ -26,11 +26,12 @@ pub struct MemoryEstimate {
 }
 
 impl MemoryEstimate {
-    /// For a file of `file_bytes` with this configuration, and room for batches.
+    /// For a model of this configuration whose weights take `weights` bytes
+    /// ([`GgufHeader::device_bytes`](crate::model::gguf::GgufHeader::device_bytes)), and room for batches.
     ///
     /// # Errors
     /// Settings that name sites which the model does not have.
-    pub fn new(config: &ModelConfig, file_bytes: u64, settings: &Settings, room: BatchRoom) -> Result<Self, SiteError> {
+    pub fn new(config: &ModelConfig, weights: u64, settings: &Settings, room: BatchRoom) -> Result<Self, SiteError> {
         let sites = Sites::new(config, &settings.fast)?;
         let slots = room.cache_tokens(config, settings);
         let hidden_row = config.hidden as u64 * 4;
@@ -44,7 +45,7 @@ impl MemoryEstimate {
         let adapted = config.layers - sites.first_layer;
         let moments = 5 * sites.b_len as u64 * 4 + sites.a_len as u64 * 4;
         Ok(Self {
-            weights: file_bytes,
+            weights,
             cache: KvCache::bytes(config, slots) + (slots + STORE_ROWS) as u64 * hidden_row,
             activations: PREFILL.bytes(config) + decoders,
             training: TrainPlan::bytes(config, adapted, TRAIN_SIZE) + moments,

@@ -44,16 +44,7 @@ impl<'a> GramProducts<'a> {
         let mut products = Vec::new();
         for (site, (weight, first_row)) in sites.iter().zip(weights) {
             let n = weight.outputs;
-            let forward = ops::Matmul {
-                x: &x,
-                weight,
-                y: &y,
-                count: &count,
-                y_stride: n,
-                y_offset: 0,
-                accumulate: false,
-                max_rows: MAX_ROWS,
-            };
+            let forward = ops::Matmul::new(&x, weight, &y, (&count, MAX_ROWS));
             let back = ops::MatmulTransposed {
                 dy: &y,
                 weight,

@@ -14,7 +14,7 @@ pub(crate) mod writer;
 
 pub use error::GgufError;
 use header::HeaderParser;
-pub use header::{GgufHeader, TensorInfo, TensorType};
+pub use header::{GgufHeader, TensorInfo};
 pub use metadata::{FromMetadata, Metadata};
 
 /// Largest piece of a tensor handed out at once. Browsers take several writes of this size faster than one large one.

@@ -1,11 +1,11 @@
 //! A model file on its way to the GPU.
 
 use sha2::{Digest, Sha256};
-use tmem_gpu::{Gpu, SourceType};
+use tmem_gpu::Gpu;
 
 use super::chat_template::{ChatTemplate, ChatTemplateError};
 use super::config::{ConfigError, ModelConfig};
-use super::gguf::{GgufError, GgufHeader, GgufReader, Metadata, TensorInfo, TensorType};
+use super::gguf::{GgufError, GgufHeader, GgufReader, Metadata, TensorInfo};
 use super::slow_adapter::SlowAdapter;
 use super::tokenizer::{Tokenizer, TokenizerError};
 use super::weights::{ModelWeights, TensorDescription, WeightsBuilder, WeightsError};
@@ -195,21 +195,7 @@ impl TextSide {
 
 /// The tensors that a header lists.
 pub(super) fn describe(header: &GgufHeader) -> Vec<TensorDescription> {
-    let describe = |t: &TensorInfo| TensorDescription {
-        name: t.name.clone(),
-        rows: t.rows,
-        row_len: t.row_len,
-        source: source_of(t.ty),
-    };
+    let describe =
+        |t: &TensorInfo| TensorDescription { name: t.name.clone(), rows: t.rows, row_len: t.row_len, source: t.source };
     header.tensors.iter().map(describe).collect()
-}
-
-pub(super) fn source_of(ty: TensorType) -> SourceType {
-    match ty {
-        TensorType::F32 => SourceType::F32,
-        TensorType::F16 => SourceType::F16,
-        TensorType::Q4_0 => SourceType::Q4_0,
-        TensorType::Q4_1 => SourceType::Q4_1,
-        TensorType::Q8_0 => SourceType::Q8_0,
-    }
 }

@@ -12,7 +12,6 @@ use tmem_gpu::{SourceType, encode_q16};
 
 use super::ModelConfig;
 use super::gguf::TensorInfo;
-use super::loader::source_of;
 use crate::fast::Projection;
 use crate::fast::peft::{PeftAdapter, PeftError, PeftFiles, PeftSite};
 
@@ -48,7 +47,7 @@ impl SlowAdapter {
 
     /// Bytes on the GPU of a projection of a model file that one is merged into.
     pub fn merged_bytes(tensor: &TensorInfo) -> u64 {
-        held(source_of(tensor.ty)).format().bytes(tensor.rows, tensor.row_len)
+        held(tensor.source).format().bytes(tensor.rows, tensor.row_len)
     }
 
     /// Adds B A to whole rows of a projection, `values` [rows, inputs] from `first_row` on.
@@ -79,7 +78,6 @@ pub(super) fn encode(held: SourceType, values: &[f32]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::gguf::TensorType;
     use tmem_gpu::dequantise;
 
     #[test]
@@ -146,9 +144,9 @@ mod tests {
             assert_eq!(slow.merged(1, Projection::VProj, source), Some(source));
         }
         assert_eq!(slow.merged(1, Projection::KProj, SourceType::Q4_1), None);
-        let tensor = |ty| TensorInfo { name: String::new(), ty, row_len: 64, rows: 3, offset: 0 };
-        assert_eq!(SlowAdapter::merged_bytes(&tensor(TensorType::Q4_1)), 3 * 2 * (64 + 4));
-        assert_eq!(SlowAdapter::merged_bytes(&tensor(TensorType::F16)), 3 * 2 * 64);
+        let tensor = |source| TensorInfo { name: String::new(), source, row_len: 64, rows: 3, offset: 0 };
+        assert_eq!(SlowAdapter::merged_bytes(&tensor(SourceType::Q4_1)), 3 * 2 * (64 + 4));
+        assert_eq!(SlowAdapter::merged_bytes(&tensor(SourceType::F16)), 3 * 2 * 64);
         assert_eq!(slow.merged(0, Projection::VProj, SourceType::Q4_1), None);
     }
 }

@@ -157,6 +157,14 @@ impl ModelWeights {
         &self.head()[0].weight
     }
 
+    /// Bytes on the GPU.
+    pub fn bytes(&self) -> u64 {
+        let matrices = self.layers.iter().flat_map(|l| [&l.qkv, &l.output, &l.gate_up, &l.down]);
+        let matrices = matrices.chain([&self.embedding]).chain(&self.head).flatten().map(|part| &part.weight.buffer);
+        let norms = self.layers.iter().flat_map(|l| [&l.attention_norm, &l.ffn_norm]).chain([&self.final_norm]);
+        matrices.chain(norms).map(Buffer::size).sum()
+    }
+
     /// ‖W‖_F of one projection.
     pub(crate) fn norm(&self, layer: usize, projection: Projection) -> f64 {
         self.layers[layer].squared_norms[projection as usize].sqrt()

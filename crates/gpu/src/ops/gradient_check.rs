@@ -165,16 +165,7 @@ impl<'a> OnDevice<'a> {
     }
 
     fn linear(&self, linear: &Linear, x: &Buffer, y: &Buffer, accumulate: bool) {
-        let args = Matmul {
-            x,
-            weight: &linear.weight,
-            y,
-            count: &self.count,
-            y_stride: linear.weight.outputs,
-            y_offset: 0,
-            accumulate,
-            max_rows: self.net.rows(),
-        };
+        let args = Matmul { accumulate, ..Matmul::new(x, &linear.weight, y, (&self.count, self.net.rows())) };
         self.run(&matmul(self.gpu, args).unwrap());
     }
 

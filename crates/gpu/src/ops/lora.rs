@@ -44,16 +44,7 @@ pub struct LoraDown<'a> {
 pub fn lora_down(gpu: &Gpu, args: LoraDown<'_>) -> Result<Dispatch> {
     require("lora_down", args.a, args.a_offset + args.stack * args.inputs)?;
     let weight = Weight { buffer: args.a.clone(), format: WeightFormat::F32, outputs: args.stack, inputs: args.inputs };
-    let product = Matmul {
-        x: args.x,
-        weight: &weight,
-        y: args.u,
-        count: args.count,
-        y_stride: args.stack,
-        y_offset: 0,
-        accumulate: false,
-        max_rows: args.max_rows,
-    };
+    let product = Matmul::new(args.x, &weight, args.u, (args.count, args.max_rows));
     matmul::build(gpu, product, MatmulVariant::choose(gpu, &weight, args.a_offset, args.max_rows), args.a_offset)
 }
 

@@ -153,6 +153,14 @@ pub struct Matmul<'a> {
     pub max_rows: usize,
 }
 
+impl<'a> Matmul<'a> {
+    /// The product alone, into rows of `y` that hold nothing else. `batch` is (count, the most rows).
+    pub const fn new(x: &'a Buffer, weight: &'a Weight, y: &'a Buffer, batch: (&'a Buffer, usize)) -> Self {
+        let (count, max_rows) = batch;
+        Self { x, weight, y, count, y_stride: weight.outputs, y_offset: 0, accumulate: false, max_rows }
+    }
+}
+
 /// y[r, `y_offset` + n] (+)= Σ_k x[r, k] · W[n, k], the weight dequantised inside the kernel. Sums are f32 in a fixed
 /// order that depends on the variant.
 ///
@@ -245,16 +253,8 @@ mod tests {
                 let runs = |variant: &MatmulVariant| variant.runs_on(&gpu, &weight, 0);
                 for variant in MatmulVariant::ALL.into_iter().filter(runs) {
                     let y = gpu.poisoned("y", rows * n);
-                    let args = Matmul {
-                        x: &x_buffer,
-                        weight: &weight,
-                        y: &y,
-                        count: &gpu.count(rows),
-                        y_stride: n,
-                        y_offset: 0,
-                        accumulate: false,
-                        max_rows: rows,
-                    };
+                    let count = gpu.count(rows);
+                    let args = Matmul::new(&x_buffer, &weight, &y, (&count, rows));
                     let dispatch = matmul_as(&gpu, args, variant).unwrap();
                     let first = gpu.run(&dispatch, rows, &y);
                     assert_close(&first, &twins::matmul(&x, &w, k), 3e-6);
@@ -310,16 +310,8 @@ mod tests {
             let x = Rng::new(6).normal(rows * k);
             let product = |rows: usize| {
                 let y = gpu.poisoned("y", rows * n);
-                let args = Matmul {
-                    x: &gpu.upload(&x[..rows * k]),
-                    weight: &weight,
-                    y: &y,
-                    count: &gpu.count(rows),
-                    y_stride: n,
-                    y_offset: 0,
-                    accumulate: false,
-                    max_rows: rows,
-                };
+                let (x_buffer, count) = (gpu.upload(&x[..rows * k]), gpu.count(rows));
+                let args = Matmul::new(&x_buffer, &weight, &y, (&count, rows));
                 gpu.run(&matmul(gpu, args).unwrap(), rows, &y)
             };
             let all = product(rows);

@@ -166,16 +166,8 @@ mod tests {
         let x = Rng::new(k as u64).normal(most * k);
         let product = |rows: usize, variant: MatmulVariant| {
             let y = gpu.poisoned("y", rows * n);
-            let args = Matmul {
-                x: &gpu.upload(&x[..rows * k]),
-                weight: &weight,
-                y: &y,
-                count: &gpu.count(rows),
-                y_stride: n,
-                y_offset: 0,
-                accumulate: false,
-                max_rows: rows,
-            };
+            let (x_buffer, count) = (gpu.upload(&x[..rows * k]), gpu.count(rows));
+            let args = Matmul::new(&x_buffer, &weight, &y, (&count, rows));
             gpu.run(&matmul_as(gpu, args, variant).unwrap(), rows, &y)
         };
         let all = product(most, MatmulVariant::BlocksPerWorkgroup);
@@ -208,16 +200,8 @@ mod tests {
         let want = twins::matmul(&x, &w[start..], k);
         for variant in TILES.into_iter().chain([MatmulVariant::BlocksPerWorkgroup]) {
             let y = gpu.poisoned("y", rows * n);
-            let args = Matmul {
-                x: &gpu.upload(&x),
-                weight: &weight,
-                y: &y,
-                count: &gpu.count(rows),
-                y_stride: n,
-                y_offset: 0,
-                accumulate: false,
-                max_rows: rows,
-            };
+            let (x_buffer, count) = (gpu.upload(&x), gpu.count(rows));
+            let args = Matmul::new(&x_buffer, &weight, &y, (&count, rows));
             assert_close(&gpu.run(&build(&gpu, args, variant, start).unwrap(), rows, &y), &want, 3e-6);
         }
     }

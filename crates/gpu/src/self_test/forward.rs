@@ -113,16 +113,9 @@ fn matmul_of(
         }
     }
     let y = Output::changed(gpu, &before, want, 3e-6)?;
-    let args = ops::Matmul {
-        x: &gpu.storage_from("x", &x)?,
-        weight: &weight,
-        y: &y.buffer,
-        count: &count(gpu, rows, 0)?,
-        y_stride: stride,
-        y_offset: offset,
-        accumulate,
-        max_rows: rows,
-    };
+    let (x, count) = (gpu.storage_from("x", &x)?, count(gpu, rows, 0)?);
+    let product = ops::Matmul::new(&x, &weight, &y.buffer, (&count, rows));
+    let args = ops::Matmul { y_stride: stride, y_offset: offset, accumulate, ..product };
     let dispatch = match variant {
         Some(variant) => ops::matmul_as(gpu, args, variant)?,
         None => ops::matmul(gpu, args)?,

@@ -54,16 +54,7 @@ async fn rate(
     let x = gpu.storage_from("bench input", &numbers(rows * inputs))?;
     let y = gpu.storage("bench output", rows * outputs)?;
     let count = gpu.uniform("bench count", &[rows as u32, 0, 0, 0])?;
-    let args = Matmul {
-        x: &x,
-        weight: &weight,
-        y: &y,
-        count: &count,
-        y_stride: outputs,
-        y_offset: 0,
-        accumulate: false,
-        max_rows: rows,
-    };
+    let args = Matmul::new(&x, &weight, &y, (&count, rows));
     let dispatch = matmul_as(gpu, args, variant)?;
     let mut fastest = f64::INFINITY;
     for repetition in 0..WARM_UP + repetitions {

@@ -203,8 +203,7 @@ impl<'a> Bench<'a> {
     fn product(&self, name: &str, rows: usize, weight: &Weight) -> Result<Case> {
         let Weight { outputs: n, inputs: k, format, .. } = *weight;
         let (x, y, count) = (self.floats("x", rows * k)?, self.gpu.storage("y", rows * n)?, self.count(rows)?);
-        let args =
-            Matmul { x: &x, weight, y: &y, count: &count, y_stride: n, y_offset: 0, accumulate: false, max_rows: rows };
+        let args = Matmul::new(&x, weight, &y, (&count, rows));
         Ok(Case {
             name: format!("{name}, {rows} x {n} x {k}"),
             rows,

@@ -6,6 +6,8 @@
 
 use std::collections::HashSet;
 
+use tmem_gpu::SourceType;
+
 use super::metadata::{ScalarType, Value, ValueType};
 use super::{GgufError, MAX_PIECE_BYTES, Metadata};
 
@@ -18,70 +20,36 @@ const MAX_DIMENSIONS: u32 = 4;
 const MAX_ALIGNMENT: u32 = 1 << 20;
 const DEFAULT_ALIGNMENT: u32 = 32;
 
-/// How a tensor's numbers are stored. Quantised types store blocks of 32 along a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum TensorType {
-    /// 32-bit float.
-    F32,
-    /// 16-bit float.
-    F16,
-    /// 4-bit, a block is an f16 scale and 16 bytes of two 4-bit numbers: x = (q − 8)·d.
-    Q4_0,
-    /// 4-bit, a block is an f16 scale, an f16 minimum and 16 bytes: x = q·d + m.
-    Q4_1,
-    /// 8-bit, a block is an f16 scale and 32 signed bytes: x = q·d.
-    Q8_0,
+/// How numbers of ggml's type `code` are stored, where that is supported.
+fn source_of(code: u32) -> Option<SourceType> {
+    Some(match code {
+        0 => SourceType::F32,
+        1 => SourceType::F16,
+        2 => SourceType::Q4_0,
+        3 => SourceType::Q4_1,
+        6 => SourceType::Q5_0,
+        7 => SourceType::Q5_1,
+        8 => SourceType::Q8_0,
+        10 => SourceType::Q2K,
+        11 => SourceType::Q3K,
+        12 => SourceType::Q4K,
+        13 => SourceType::Q5K,
+        14 => SourceType::Q6K,
+        20 => SourceType::Iq4Nl,
+        30 => SourceType::Bf16,
+        _ => return None,
+    })
 }
 
-impl TensorType {
-    fn from_code(code: u32) -> Option<Self> {
-        Some(match code {
-            0 => Self::F32,
-            1 => Self::F16,
-            2 => Self::Q4_0,
-            3 => Self::Q4_1,
-            8 => Self::Q8_0,
-            _ => return None,
-        })
-    }
-
-    /// Numbers in a block (1 for the float types).
-    pub fn block_len(self) -> usize {
-        match self {
-            Self::F32 | Self::F16 => 1,
-            Self::Q4_0 | Self::Q4_1 | Self::Q8_0 => 32,
-        }
-    }
-
-    /// Bytes of a block.
-    pub fn block_bytes(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::F16 => 2,
-            Self::Q4_0 => 18,
-            Self::Q4_1 => 20,
-            Self::Q8_0 => 34,
-        }
-    }
-}
-
-/// Names of ggml's types, to say which one a file uses where it is not supported.
+/// Names of ggml's other types, to say which one a file uses.
 fn type_name(code: u32) -> String {
     let name = match code {
-        6 => "Q5_0",
-        7 => "Q5_1",
         9 => "Q8_1",
-        10 => "Q2_K",
-        11 => "Q3_K",
-        12 => "Q4_K",
-        13 => "Q5_K",
-        14 => "Q6_K",
         15 => "Q8_K",
         16 => "IQ2_XXS",
         17 => "IQ2_XS",
         18 => "IQ3_XXS",
         19 => "IQ1_S",
-        20 => "IQ4_NL",
         21 => "IQ3_S",
         22 => "IQ2_S",
         23 => "IQ4_XS",
@@ -91,7 +59,6 @@ fn type_name(code: u32) -> String {
         27 => "I64",
         28 => "F64",
         29 => "IQ1_M",
-        30 => "BF16",
         34 => "TQ1_0",
         35 => "TQ2_0",
         39 => "MXFP4",
@@ -105,8 +72,8 @@ fn type_name(code: u32) -> String {
 pub struct TensorInfo {
     /// Name in the file, such as `blk.0.attn_q.weight`.
     pub name: String,
-    /// Storage type.
-    pub ty: TensorType,
+    /// How the numbers are stored.
+    pub source: SourceType,
     /// Numbers in a row (the fastest dimension; the inputs of a linear map).
     pub row_len: usize,
     /// Rows (the product of the other dimensions; the outputs of a linear map, 1 for a vector).
@@ -118,7 +85,8 @@ pub struct TensorInfo {
 impl TensorInfo {
     /// Bytes of a row.
     pub fn row_bytes(&self) -> usize {
-        self.row_len / self.ty.block_len() * self.ty.block_bytes()
+        // The constructor checked that rows are whole blocks.
+        self.source.row_bytes(self.row_len).unwrap_or(usize::MAX)
     }
 
     /// Bytes of the whole tensor.
@@ -127,9 +95,14 @@ impl TensorInfo {
         self.rows as u64 * self.row_bytes() as u64
     }
 
+    /// Bytes of the tensor on the GPU.
+    pub fn device_bytes(&self) -> u64 {
+        self.source.format().bytes(self.rows, self.row_len)
+    }
+
     fn checked(name: &str, dimensions: &[u64], code: u32, offset: u64) -> Result<Self, GgufError> {
         let wrong = |reason: String| GgufError::tensor(name, reason);
-        let Some(ty) = TensorType::from_code(code) else {
+        let Some(source) = source_of(code) else {
             return Err(GgufError::UnsupportedType { name: name.to_owned(), ty: type_name(code) });
         };
         if dimensions.contains(&0) {
@@ -140,17 +113,18 @@ impl TensorInfo {
         let rows =
             dimensions.iter().skip(1).try_fold(1_usize, |product, &d| product.checked_mul(usize::try_from(d).ok()?));
         let rows = rows.ok_or_else(too_large)?;
-        if row_len % ty.block_len() != 0 {
-            return Err(wrong(format!("a row of {row_len} is not a multiple of the {} in a block", ty.block_len())));
+        let (block, _) = source.unit();
+        if row_len % block != 0 {
+            return Err(wrong(format!("a row of {row_len} is not a multiple of the {block} in a block")));
         }
-        let row_bytes = (row_len / ty.block_len()).checked_mul(ty.block_bytes()).ok_or_else(too_large)?;
+        let row_bytes = source.row_bytes(row_len).ok_or_else(too_large)?;
         if row_bytes > MAX_PIECE_BYTES {
             return Err(wrong(format!("a row of {row_bytes} bytes is longer than the {MAX_PIECE_BYTES} allowed")));
         }
         let bytes = (row_bytes as u64).checked_mul(rows as u64).ok_or_else(too_large)?;
         // Room for the start of the data section, so that later sums cannot overflow.
         bytes.checked_add(offset).and_then(|end| end.checked_add(2 * MAX_HEADER_BYTES)).ok_or_else(too_large)?;
-        Ok(Self { name: name.to_owned(), ty, row_len, rows, offset })
+        Ok(Self { name: name.to_owned(), source, row_len, rows, offset })
     }
 }
 
@@ -169,6 +143,11 @@ impl GgufHeader {
     /// The tensor of this name and its index.
     pub fn tensor(&self, name: &str) -> Option<(usize, &TensorInfo)> {
         self.tensors.iter().enumerate().find(|(_, t)| t.name == name)
+    }
+
+    /// Bytes of all tensors on the GPU: more than in the file where the device has no format as narrow.
+    pub fn device_bytes(&self) -> u64 {
+        self.tensors.iter().map(TensorInfo::device_bytes).sum()
     }
 
     /// Bytes a complete file has at least: the end of the last tensor.
