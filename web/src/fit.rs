@@ -70,7 +70,7 @@ impl Gauge {
         };
         // Embedding and head are cut to what one buffer takes.
         let largest = header.tensors.iter().filter(|tensor| in_layer(tensor)).map(held).max().unwrap_or(0);
-        let weights = header.tensors.iter().map(held).sum();
+        let weights = header.tensors.iter().map(held).fold(0, u64::saturating_add);
         // Settings that do not suit this model are told of when they are taken into use.
         let needed =
             MemoryEstimate::new(&config, weights, &self.settings, BatchRoom::default()).map_or(0, |sum| sum.total());
@@ -123,6 +123,19 @@ mod tests {
         assert_eq!(refusal(16 * GIB, GIB, most), None, "8 GiB is the most a browser tells");
         let words = refusal(GIB, GIB, Room { buffer: 128 << 20, memory: None }).unwrap();
         assert!(words.contains("134.2 MB"), "{words}");
+    }
+
+    /// Q3_K takes 16 bits and a scale of 32 for every 32 weights on the GPU, which the file's size does not tell.
+    #[test]
+    fn weights_are_counted_as_the_device_holds_them() {
+        let file = include_bytes!("../../tests/fixtures/tiny_k.mixed.gguf");
+        let push = |room| Gauge::new(Settings::small(), room).push(&file[..file.len() / 2]);
+        let largest = 256 * 256 * 2 + 256 * 8 * 4;
+        let words = push(Room { buffer: largest - 1, memory: None }).unwrap_err().to_string();
+        assert!(words.contains("needs a buffer of 139.3 kB"), "{words}");
+        assert!(push(Room { buffer: largest, memory: Some(GIB) }).is_ok());
+        let words = push(Room { buffer: largest, memory: Some(1) }).unwrap_err().to_string();
+        assert!(words.contains("of memory"), "{words}");
     }
 
     #[test]

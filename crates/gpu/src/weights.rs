@@ -66,9 +66,9 @@ impl WeightFormat {
         if self.is_quantised() { k / BLOCK } else { 0 }
     }
 
-    /// Bytes of an `n` × `k` matrix on the device.
+    /// Bytes of an `n` × `k` matrix on the device; the largest number there is where they are more than that.
     pub const fn bytes(self, n: usize, k: usize) -> u64 {
-        n as u64 * (self.row_words(k) + self.row_scales(k)) as u64 * 4
+        (n as u64).saturating_mul((self.row_words(k) + self.row_scales(k)) as u64).saturating_mul(4)
     }
 }
 

@@ -26,8 +26,9 @@ pub struct MemoryEstimate {
 }
 
 impl MemoryEstimate {
-    /// For a model of this configuration whose weights take `weights` bytes
-    /// ([`GgufHeader::device_bytes`](crate::model::gguf::GgufHeader::device_bytes)), and room for batches.
+    /// For a model of this configuration whose weights take `weights` bytes on the GPU
+    /// ([`TensorInfo::device_bytes`](crate::model::gguf::TensorInfo::device_bytes) of all, unless a slow adapter is merged), and
+    /// room for batches.
     ///
     /// # Errors
     /// Settings that name sites which the model does not have.
@@ -54,8 +55,9 @@ impl MemoryEstimate {
         })
     }
 
-    /// All of it.
+    /// All of it. (A file's header may claim any size for its weights.)
     pub fn total(&self) -> u64 {
-        self.weights + self.cache + self.activations + self.training + self.slots
+        let Self { weights, cache, activations, training, slots } = *self;
+        [cache, activations, training, slots].into_iter().fold(weights, u64::saturating_add)
     }
 }

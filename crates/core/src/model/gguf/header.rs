@@ -95,7 +95,7 @@ impl TensorInfo {
         self.rows as u64 * self.row_bytes() as u64
     }
 
-    /// Bytes of the tensor on the GPU.
+    /// Bytes of the tensor on the GPU: more than in the file where the device has no format as narrow.
     pub fn device_bytes(&self) -> u64 {
         self.source.format().bytes(self.rows, self.row_len)
     }
@@ -143,11 +143,6 @@ impl GgufHeader {
     /// The tensor of this name and its index.
     pub fn tensor(&self, name: &str) -> Option<(usize, &TensorInfo)> {
         self.tensors.iter().enumerate().find(|(_, t)| t.name == name)
-    }
-
-    /// Bytes of all tensors on the GPU: more than in the file where the device has no format as narrow.
-    pub fn device_bytes(&self) -> u64 {
-        self.tensors.iter().map(TensorInfo::device_bytes).sum()
     }
 
     /// Bytes a complete file has at least: the end of the last tensor.
