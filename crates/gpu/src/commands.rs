@@ -53,6 +53,13 @@ impl<'g> Commands<'g> {
         self.encoder.clear_buffer(buffer.raw(), offset, Some(size));
     }
 
+    /// Hands what was recorded so far to the GPU and goes on recording.
+    pub fn flush(&mut self) {
+        self.pass = None;
+        let next = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        self.gpu.queue().submit([std::mem::replace(&mut self.encoder, next).finish()]);
+    }
+
     /// Dispatches recorded so far.
     pub fn dispatches(&self) -> usize {
         self.dispatches

@@ -56,7 +56,9 @@ impl Engine {
             // Scale 0: the frozen model.
             let packed = pack(prefix, &runs, 0, 0.0, trainer.plan.size.rows);
             let (batch, rest_after) = rest.split_at(packed.first_rows.len().max(1));
-            self.forward_packed(&trainer.plan, &packed);
+            let mut commands = self.gpu.commands("frozen model");
+            self.forward_packed(&mut commands, &trainer.plan, &packed);
+            commands.submit();
             let mut rows = Vec::new();
             for (example, &start) in batch.iter().zip(&packed.first_rows) {
                 first.push((at + rows.len()) as u32);

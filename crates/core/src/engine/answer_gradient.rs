@@ -5,7 +5,7 @@ use super::examples::{Example, example};
 use super::learn::{MAX_LOSS_ROWS, TRAIN_SIZE, Trainer};
 use super::runner::common_prefix;
 use super::{Engine, EngineError};
-use crate::fast::{LossKind, LossRows, Run, pack, push_losses};
+use crate::fast::{Loss, LossRows, Run, pack, push_losses};
 
 /// A prompt and the answer that follows it, as tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,10 +77,12 @@ impl Engine {
         }
         losses.weigh(1.0);
         let plan = &trainer.plan;
-        let rows = self.forward_packed(plan, &packed);
-        plan.clear();
-        plan.loss.run(LossKind::CrossEntropy, &losses, None, &trainer.results, 0, true);
-        plan.backward(rows);
+        let mut commands = self.gpu.commands("gradient of answers");
+        let rows = self.forward_packed(&mut commands, plan, &packed);
+        plan.clear(&mut commands);
+        plan.loss.run(&mut commands, Loss::CrossEntropy, &losses, &trainer.results, 0);
+        plan.backward(&mut commands, rows);
+        commands.submit();
         let each: Vec<f32> = self.gpu.read(&trainer.results, 0, losses.len()).await?;
         let gradient = self.gpu.read(&plan.gradient, 0, plan.gradient.words()).await?;
         Ok((each.iter().sum(), gradient))

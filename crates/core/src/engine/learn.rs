@@ -16,7 +16,7 @@ use crate::fast::{
 use crate::settings::FastSettings;
 
 /// Training batches: sixteen short pairs, a system prompt, a few unknown questions and anchors fit.
-pub(super) const TRAIN_SIZE: TrainSize = TrainSize { rows: 768, sequences: 256, loss_chunk: 64 };
+pub(super) const TRAIN_SIZE: TrainSize = TrainSize { rows: 768, sequences: 256, losses: MAX_LOSS_ROWS, loss_chunk: 64 };
 /// Questions about things never told that one write draws from, for each in a batch.
 const UNKNOWN_POOL: usize = 6;
 /// Loss rows of one batch.

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use tmem_gpu::{AdapterKind, ReadBack};
+use tmem_gpu::{AdapterKind, Commands, ReadBack};
 
 use super::anchors::Anchors;
 use super::examples::{CardExamples, Example};
@@ -11,7 +11,7 @@ use super::learn::{MAX_LOSS_ROWS, TRAIN_SIZE, Trainer, most_old_pairs, most_step
 use super::{Engine, EngineError};
 use crate::abort::Abort;
 use crate::fast::{
-    Deck, LossKind, LossRows, Packed, Run, Shuffled, StepReport, TrainPlan, WriteOutcome, pack, push_losses,
+    Deck, Loss, LossRows, Packed, Run, Shuffled, StepReport, TrainPlan, WriteOutcome, pack, push_losses,
 };
 use crate::settings::FastSettings;
 
@@ -114,16 +114,15 @@ impl Engine {
         Ok((outcome, reports, hits))
     }
 
-    /// Runs a packed batch, whose hidden states are in the store, through the adapted layers; says how many rows it has.
-    pub(super) fn forward_packed(&self, plan: &TrainPlan, packed: &Packed) -> usize {
+    /// Records a packed batch, whose hidden states are in the store, going through the adapted layers; says how many rows it
+    /// has.
+    pub(super) fn forward_packed(&self, commands: &mut Commands<'_>, plan: &TrainPlan, packed: &Packed) -> usize {
         plan.set_batch(&packed.batch);
-        let mut commands = self.gpu.commands("copy hidden states");
         for &(from, to, n) in &packed.copies {
-            plan.copy_input(&mut commands, &self.store.buffer, from, to, n);
+            plan.copy_input(commands, &self.store.buffer, from, to, n);
         }
-        commands.submit();
         let rows = packed.batch.rows.len();
-        plan.forward(rows);
+        plan.forward(commands, rows);
         rows
     }
 
@@ -143,13 +142,17 @@ impl Engine {
         step: usize,
     ) -> Result<Running, EngineError> {
         let plan = &trainer.plan;
-        let rows = self.forward_packed(plan, &batch.packed);
-        plan.clear();
+        let mut commands = self.gpu.commands("training step");
+        let rows = self.forward_packed(&mut commands, plan, &batch.packed);
+        plan.clear(&mut commands);
         let (ce, kl) = (&batch.cross_entropy, &batch.kl);
-        plan.loss.run(LossKind::CrossEntropy, ce, None, &trainer.results, 0, true);
-        plan.loss.run(LossKind::Kl, kl, material.anchors.map(|a| &a.base), &trainer.results, ce.len(), true);
-        plan.backward(rows);
-        trainer.optimizer.step(&self.gpu, &self.settings.fast, step);
+        plan.loss.run(&mut commands, Loss::CrossEntropy, ce, &trainer.results, 0);
+        if let Some(anchors) = material.anchors {
+            plan.loss.run(&mut commands, Loss::Kl(&anchors.base), kl, &trainer.results, ce.len());
+        }
+        plan.backward(&mut commands, rows);
+        trainer.optimizer.step(&self.gpu, &mut commands, &self.settings.fast, step);
+        commands.submit();
         let results = self.gpu.start_read(&trainer.results, 0, 2 * MAX_LOSS_ROWS)?;
         let health = trainer.optimizer.start_read(&self.gpu)?;
         Ok(Running { step, results, health, targets: ce.len(), kl_weights: kl.weights.clone() })

@@ -4,6 +4,7 @@
 use tmem_gpu::ops;
 use tmem_gpu::{Buffer, Commands, Dispatch, Gpu, GpuError};
 
+use super::train_plan::TrainSize;
 use crate::model::{Head, Shared};
 
 /// Rows with a loss, as flat arrays in the order of the loss rows.
@@ -38,8 +39,13 @@ impl LossRows {
 /// The head's forward and backward for one chunk of loss rows.
 pub(crate) struct LossPlan {
     gpu: Gpu,
-    chunk: usize,
+    size: TrainSize,
     vocab: usize,
+    in_pieces: bool,
+    /// A batch's rows, targets and weights, one after the other: each chunk copies its own from here.
+    table: Buffer,
+    /// What [`count`](Self::count) holds for 0, 1, 2, … rows.
+    counts: Buffer,
     rows: Buffer,
     targets: Buffer,
     weights: Buffer,
@@ -56,11 +62,12 @@ pub(crate) struct LossPlan {
     back: Vec<Dispatch>,
 }
 
-/// Which loss a chunk has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LossKind {
+/// Which loss rows have.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Loss<'a> {
     CrossEntropy,
-    Kl,
+    /// KL(base ‖ current), from log-probabilities [any, vocab] that the rows' targets point at.
+    Kl(&'a Buffer),
 }
 
 impl LossPlan {
@@ -68,15 +75,20 @@ impl LossPlan {
         shared: &Shared<'_>,
         output: &Buffer,
         stream_gradient: &Buffer,
-        chunk: usize,
+        size: TrainSize,
         threshold: f32,
+        in_pieces: bool,
     ) -> Result<Self, GpuError> {
         let Shared { gpu, config, weights, .. } = *shared;
+        let chunk = size.loss_chunk;
         let (hidden, vocab) = (config.hidden, config.vocab);
         let rows = gpu.storage("loss rows", chunk)?;
         let targets = gpu.storage("loss targets", chunk)?;
         let loss_weights = gpu.storage("loss weights", chunk)?;
         let count = gpu.uniform("loss row count", &[0u32; 4])?;
+        let table = gpu.storage("rows with a loss", 3 * size.losses)?;
+        let counts: Vec<[u32; 4]> = (0..=chunk as u32).map(|rows| [rows, 0, 0, 0]).collect();
+        let counts = gpu.storage_from("loss row counts", &counts)?;
         let picked = gpu.storage("picked rows", chunk * hidden)?;
         let normed = gpu.storage("picked rows, normed", chunk * hidden)?;
         let logits = gpu.storage("loss logits", chunk * vocab)?;
@@ -140,8 +152,11 @@ impl LossPlan {
         ]);
         Ok(Self {
             gpu: gpu.clone(),
-            chunk,
+            size,
             vocab,
+            in_pieces,
+            table,
+            counts,
             rows,
             targets,
             weights: loss_weights,
@@ -158,60 +173,65 @@ impl LossPlan {
         })
     }
 
-    /// Runs head and loss over all `rows`, chunk by chunk. Losses go to `results` from element `at` on, target
-    /// probabilities (cross entropy) to `at + results.words() / 2`. With `backward`, the gradient is added to that of
-    /// the residual stream. `base` holds the base log-probabilities, [any, vocab], that KL rows point at.
+    /// Records head, loss and the gradient of the residual stream, to which it is added, of all `rows`, chunk by chunk; they
+    /// are numbers `at`.. of the batch's rows with a loss. Their losses go to `results` from element `at` on, target
+    /// probabilities (cross entropy) to `at + results.words() / 2`. Handed over after every chunk, natively on a GPU
+    /// after all of them.
     pub(crate) fn run(
         &self,
-        kind: LossKind,
+        commands: &mut Commands<'_>,
+        loss: Loss<'_>,
         rows: &LossRows,
-        base: Option<&Buffer>,
         results: &Buffer,
         at: usize,
-        backward: bool,
     ) {
         let half = results.size() / 2;
-        for first in (0..rows.len()).step_by(self.chunk) {
-            let range = first..rows.len().min(first + self.chunk);
-            let n = range.len() as u32;
-            self.set_chunk(&rows.rows[range.clone()]);
-            self.gpu.write(&self.weights, 0, &rows.weights[range.clone()]);
-            let mut commands = self.gpu.commands("loss");
-            self.record_head(&mut commands, n);
+        let place = |part: usize, row: usize| ((part * self.size.losses + at + row) * 4) as u64;
+        self.gpu.write(&self.table, place(0, 0), &rows.rows);
+        self.gpu.write(&self.table, place(1, 0), &rows.targets);
+        self.gpu.write(&self.table, place(2, 0), &rows.weights);
+        for first in (0..rows.len()).step_by(self.size.loss_chunk) {
+            let range = first..rows.len().min(first + self.size.loss_chunk);
+            let (n, bytes) = (range.len(), range.len() as u64 * 4);
+            commands.copy(&self.counts, n as u64 * 16, &self.count, 0, 16);
+            commands.copy(&self.table, place(0, first), &self.rows, 0, bytes);
+            commands.copy(&self.table, place(2, first), &self.weights, 0, bytes);
+            self.record_head(commands, n as u32);
             let offset = ((at + first) * 4) as u64;
-            match kind {
-                LossKind::CrossEntropy => {
-                    self.gpu.write(&self.targets, 0, &rows.targets[range]);
-                    commands.dispatch(&self.cross_entropy, n);
-                    commands.copy(&self.probability, 0, results, half + offset, u64::from(n) * 4);
+            match loss {
+                Loss::CrossEntropy => {
+                    commands.copy(&self.table, place(1, first), &self.targets, 0, bytes);
+                    commands.dispatch(&self.cross_entropy, n as u32);
+                    commands.copy(&self.probability, 0, results, half + offset, bytes);
                 }
-                LossKind::Kl => {
-                    if let Some(base) = base {
-                        self.copy_base(&mut commands, base, &rows.targets[range]);
-                    }
-                    commands.dispatch(&self.kl, n);
+                Loss::Kl(base) => {
+                    self.copy_base(commands, base, &rows.targets[range]);
+                    commands.dispatch(&self.kl, n as u32);
                 }
             }
-            commands.copy(&self.loss, 0, results, offset, u64::from(n) * 4);
-            if backward {
-                for dispatch in &self.back {
-                    commands.dispatch(dispatch, n);
-                }
+            commands.copy(&self.loss, 0, results, offset, bytes);
+            for dispatch in &self.back {
+                commands.dispatch(dispatch, n as u32);
             }
-            commands.submit();
+            if self.in_pieces {
+                commands.flush();
+            }
+        }
+        if !self.in_pieces {
+            commands.flush();
         }
     }
 
     /// Log-probabilities of the rows in `rows`, written to `store` from row `at` on, [any, vocab].
     pub(crate) fn log_probabilities(&self, rows: &[u32], store: &Buffer, at: usize) {
         let width = self.vocab as u64 * 4;
-        for (i, chunk) in rows.chunks(self.chunk).enumerate() {
+        for (i, chunk) in rows.chunks(self.size.loss_chunk).enumerate() {
             let n = chunk.len() as u32;
             self.set_chunk(chunk);
             let mut commands = self.gpu.commands("base log-probabilities");
             self.record_head(&mut commands, n);
             commands.dispatch(&self.log_softmax, n);
-            commands.copy(&self.logits, 0, store, (at + i * self.chunk) as u64 * width, u64::from(n) * width);
+            commands.copy(&self.logits, 0, store, (at + i * self.size.loss_chunk) as u64 * width, u64::from(n) * width);
             commands.submit();
         }
     }

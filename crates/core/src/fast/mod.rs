@@ -19,7 +19,7 @@ pub(crate) use adapter::{Adapter, RowsOf};
 pub(crate) use background::Background;
 pub(crate) use batches::{Deck, Packed, Run, Shuffled, pack, push_losses};
 pub(crate) use gate::{Gate, Limits};
-pub(crate) use loss_plan::{LossKind, LossRows};
+pub(crate) use loss_plan::{Loss, LossRows};
 pub use neutral::NEUTRAL_PROMPTS;
 pub(crate) use optimizer::Optimizer;
 pub use report::{DeltaId, SiteNorm, StepReport, WriteOutcome, WriteReport};

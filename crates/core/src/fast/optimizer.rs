@@ -1,7 +1,7 @@
 //! One optimizer step over the B of all sites, the trust region, and what a step tells about its health.
 
 use tmem_gpu::ops::{self, AdamWSettings, OptimizerBuffers, OptimizerStep};
-use tmem_gpu::{Buffer, Dispatch, Gpu, GpuError, ReadBack};
+use tmem_gpu::{Buffer, Commands, Dispatch, Gpu, GpuError, ReadBack};
 
 use super::adapter::Adapter;
 use crate::settings::{FastSettings, OptimizerKind};
@@ -84,9 +84,9 @@ impl Optimizer {
         commands.submit();
     }
 
-    /// Takes step number `step` (from 0) along the gradient, then scales sites that have left the trust region back to its
-    /// edge. A gradient that is not finite changes nothing.
-    pub(crate) fn step(&self, gpu: &Gpu, settings: &FastSettings, step: usize) {
+    /// Records step number `step` (from 0) along the gradient, and that sites that have left the trust region are scaled back
+    /// to its edge. A gradient that is not finite changes nothing.
+    pub(crate) fn step(&self, gpu: &Gpu, commands: &mut Commands<'_>, settings: &FastSettings, step: usize) {
         let max_norm = (settings.gradient_clip > 0.0).then_some(settings.gradient_clip);
         let (learning_rate, weight_decay) = (f64::from(settings.learning_rate), f64::from(settings.weight_decay));
         let (uniform, update) = match settings.optimizer {
@@ -97,7 +97,6 @@ impl Optimizer {
             }
         };
         gpu.write(&self.uniform, 0, &[uniform]);
-        let mut commands = gpu.commands("optimizer");
         for dispatch in [&self.gradient_norm, update, &self.record_gram] {
             commands.dispatch(dispatch, 1);
         }
@@ -107,7 +106,6 @@ impl Optimizer {
         }
         commands.copy(&self.gram, 0, &self.health, 0, self.gram_words as u64 * 4);
         commands.copy(&self.norm, 0, &self.health, self.gram_words as u64 * 4, 8);
-        commands.submit();
     }
 
     /// Starts reading what the last step told.

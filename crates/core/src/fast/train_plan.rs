@@ -5,7 +5,7 @@
 //! are computed once elsewhere and copied in. The prefix is part of the batch, since above that layer it does depend
 //! on Δ.
 
-use tmem_gpu::{Buffer, Commands, Gpu, GpuError, Row, Sequence};
+use tmem_gpu::{AdapterKind, Buffer, Commands, Gpu, GpuError, Row, Sequence};
 
 use super::adapter::{Adapter, RowsOf};
 use super::loss_plan::LossPlan;
@@ -20,6 +20,8 @@ pub(crate) struct TrainSize {
     pub(crate) rows: usize,
     /// Runs of rows, the prefix included.
     pub(crate) sequences: usize,
+    /// Rows with a loss.
+    pub(crate) losses: usize,
     /// Rows with a loss that are computed at a time.
     pub(crate) loss_chunk: usize,
 }
@@ -50,6 +52,7 @@ pub(crate) struct TrainPlan {
     forward: Vec<Vec<Step>>,
     backward: Vec<Vec<Step>>,
     pub(crate) loss: LossPlan,
+    in_pieces: bool,
 }
 
 impl TrainPlan {
@@ -87,7 +90,8 @@ impl TrainPlan {
             forward.push(builder.forward(first + i, layer, next)?);
             backward.push(builder.backward(first + i, layer, i == 0)?);
         }
-        let loss = LossPlan::new(shared, &output, &scratch.stream_gradient, size.loss_chunk, threshold)?;
+        let in_pieces = gpu.kind() == AdapterKind::Cpu || cfg!(target_arch = "wasm32");
+        let loss = LossPlan::new(shared, &output, &scratch.stream_gradient, size, threshold, in_pieces)?;
         Ok(Self {
             gpu: gpu.clone(),
             size,
@@ -102,6 +106,7 @@ impl TrainPlan {
             forward,
             backward,
             loss,
+            in_pieces,
         })
     }
 
@@ -123,27 +128,22 @@ impl TrainPlan {
         self.gpu.write(&self.count, 0, &[batch.rows.len() as u32, 1]);
     }
 
-    /// Records the forward pass. `submit` is called after every layer: a whole step in one submission would trip the
-    /// watchdog of slow devices.
-    pub(crate) fn forward(&self, rows: usize) {
-        for steps in &self.forward {
-            self.submit("forward", steps, rows);
-        }
+    /// Records the forward pass and hands it over: natively on a GPU at its end; else after every layer, so that a page's
+    /// own drawing waits for one layer at most, and an emulated adapter can be interrupted.
+    pub(crate) fn forward(&self, commands: &mut Commands<'_>, rows: usize) {
+        self.record(commands, self.forward.iter(), rows);
     }
 
-    /// Clears the gradients of the residual stream and of B.
-    pub(crate) fn clear(&self) {
-        let mut commands = self.gpu.commands("clear gradients");
+    /// Records the clearing of the gradients of the residual stream and of B.
+    pub(crate) fn clear(&self, commands: &mut Commands<'_>) {
         commands.clear(&self.stream_gradient, 0, self.stream_gradient.size());
         commands.clear(&self.gradient, 0, self.gradient.size());
-        commands.submit();
     }
 
-    /// Runs the backward pass from the residual stream's gradient, which the loss has left, to the gradient of B.
-    pub(crate) fn backward(&self, rows: usize) {
-        for steps in self.backward.iter().rev() {
-            self.submit("backward", steps, rows);
-        }
+    /// Records the backward pass from the residual stream's gradient, which the loss has left, to the gradient of B; handed
+    /// over as the [forward](Self::forward) pass.
+    pub(crate) fn backward(&self, commands: &mut Commands<'_>, rows: usize) {
+        self.record(commands, self.backward.iter().rev(), rows);
     }
 
     /// Copies `rows` rows of hidden states from row `from_row` of `source` to row `to_row` of the input.
@@ -159,14 +159,20 @@ impl TrainPlan {
         commands.copy(source, from_row as u64 * width, &self.input, to_row as u64 * width, rows as u64 * width);
     }
 
-    fn submit(&self, label: &str, steps: &[Step], rows: usize) {
-        let mut commands = self.gpu.commands(label);
-        for step in steps {
-            match step {
-                Step::Run(dispatch) => commands.dispatch(dispatch, rows as u32),
-                Step::Copy { from, to, width } => commands.copy(from, 0, to, 0, (rows * width * 4) as u64),
+    fn record<'a>(&self, commands: &mut Commands<'_>, layers: impl Iterator<Item = &'a Vec<Step>>, rows: usize) {
+        for steps in layers {
+            for step in steps {
+                match step {
+                    Step::Run(dispatch) => commands.dispatch(dispatch, rows as u32),
+                    Step::Copy { from, to, width } => commands.copy(from, 0, to, 0, (rows * width * 4) as u64),
+                }
+            }
+            if self.in_pieces {
+                commands.flush();
             }
         }
-        commands.submit();
+        if !self.in_pieces {
+            commands.flush();
+        }
     }
 }
