@@ -4,18 +4,27 @@ use crate::context::Gpu;
 use crate::kernel::Dispatch;
 use crate::memory::Buffer;
 
-/// Work being recorded. Consecutive dispatches share one compute pass; nothing runs before [`submit`](Self::submit).
+/// Work being recorded. Consecutive dispatches share one compute pass; nothing runs before [`submit`](Self::submit) or
+/// [`flush`](Self::flush).
 pub struct Commands<'g> {
     gpu: &'g Gpu,
-    encoder: wgpu::CommandEncoder,
+    label: &'g str,
+    /// `None` where nothing is recorded.
+    encoder: Option<wgpu::CommandEncoder>,
     pass: Option<wgpu::ComputePass<'static>>,
     dispatches: usize,
 }
 
 impl<'g> Commands<'g> {
-    pub(crate) fn new(gpu: &'g Gpu, label: &str) -> Self {
-        let encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(label) });
-        Self { gpu, encoder, pass: None, dispatches: 0 }
+    pub(crate) const fn new(gpu: &'g Gpu, label: &'g str) -> Self {
+        Self { gpu, label, encoder: None, pass: None, dispatches: 0 }
+    }
+
+    /// The encoder, between passes.
+    fn encoder(&mut self) -> &mut wgpu::CommandEncoder {
+        self.pass = None;
+        let descriptor = wgpu::CommandEncoderDescriptor { label: Some(self.label) };
+        self.encoder.get_or_insert_with(|| self.gpu.device().create_command_encoder(&descriptor))
     }
 
     /// Records a dispatch over `rows` rows (ignored by kernels whose grid is flat), whose keys are not split. Zero rows
@@ -31,33 +40,31 @@ impl<'g> Commands<'g> {
         if workgroups.contains(&0) {
             return;
         }
-        let encoder = &mut self.encoder;
-        let pass = self.pass.get_or_insert_with(|| {
-            encoder
-                .begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes: None })
-                .forget_lifetime()
+        let mut pass = self.pass.take().unwrap_or_else(|| {
+            let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes: None };
+            self.encoder().begin_compute_pass(&descriptor).forget_lifetime()
         });
-        dispatch.record(pass, workgroups);
+        dispatch.record(&mut pass, workgroups);
+        self.pass = Some(pass);
         self.dispatches += 1;
     }
 
     /// Copies `size` bytes between buffers (offsets and size in bytes, multiples of 4).
     pub fn copy(&mut self, source: &Buffer, source_offset: u64, target: &Buffer, target_offset: u64, size: u64) {
-        self.pass = None;
-        self.encoder.copy_buffer_to_buffer(source.raw(), source_offset, target.raw(), target_offset, size);
+        self.encoder().copy_buffer_to_buffer(source.raw(), source_offset, target.raw(), target_offset, size);
     }
 
     /// Fills `size` bytes from `offset` with zero.
     pub fn clear(&mut self, buffer: &Buffer, offset: u64, size: u64) {
-        self.pass = None;
-        self.encoder.clear_buffer(buffer.raw(), offset, Some(size));
+        self.encoder().clear_buffer(buffer.raw(), offset, Some(size));
     }
 
-    /// Hands what was recorded so far to the GPU and goes on recording.
+    /// Hands what was recorded since the last time, if anything, to the GPU, and goes on recording.
     pub fn flush(&mut self) {
         self.pass = None;
-        let next = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        self.gpu.queue().submit([std::mem::replace(&mut self.encoder, next).finish()]);
+        if let Some(encoder) = self.encoder.take() {
+            self.gpu.queue().submit([encoder.finish()]);
+        }
     }
 
     /// Dispatches recorded so far.
@@ -73,14 +80,13 @@ impl<'g> Commands<'g> {
         staging: &wgpu::Buffer,
         size: u64,
     ) -> wgpu::SubmissionIndex {
+        self.encoder().copy_buffer_to_buffer(source.raw(), offset, staging, 0, size);
         self.pass = None;
-        self.encoder.copy_buffer_to_buffer(source.raw(), offset, staging, 0, size);
-        self.gpu.queue().submit([self.encoder.finish()])
+        self.gpu.queue().submit(self.encoder.map(wgpu::CommandEncoder::finish))
     }
 
     /// Hands everything recorded to the GPU and returns at once.
     pub fn submit(mut self) {
-        self.pass = None;
-        self.gpu.queue().submit([self.encoder.finish()]);
+        self.flush();
     }
 }

@@ -253,8 +253,7 @@ impl Gpu {
         });
         self.check()?;
         let layout = pipeline.get_bind_group_layout(0);
-        let origin = Origin { shader: *shader, entry, constants: constants.to_vec() };
-        let kernel = Arc::new(Kernel { label, pipeline, layout, origin });
+        let kernel = Arc::new(Kernel { label, shader: *shader, pipeline, layout });
         kernels.insert(key, Arc::clone(&kernel));
         Ok(kernel)
     }
@@ -274,7 +273,12 @@ impl Gpu {
     /// What was compiled so far, in no particular order: for checks that give the same to other compilers.
     pub fn compiled(&self) -> Vec<Origin> {
         let kernels = self.0.kernels.lock().unwrap_or_else(PoisonError::into_inner);
-        kernels.values().map(|kernel| kernel.origin.clone()).collect()
+        let origin = |(key, kernel): (&KernelKey, &Arc<Kernel>)| Origin {
+            shader: kernel.shader,
+            entry: key.entry,
+            constants: key.constants.iter().map(|&(name, bits)| (name, f64::from_bits(bits))).collect(),
+        };
+        kernels.iter().map(origin).collect()
     }
 
     /// Binds `buffers` (binding number, buffer) to a kernel.
@@ -297,7 +301,7 @@ impl Gpu {
     }
 
     /// Starts recording.
-    pub fn commands(&self, label: &str) -> Commands<'_> {
+    pub const fn commands<'g>(&'g self, label: &'g str) -> Commands<'g> {
         Commands::new(self, label)
     }
 

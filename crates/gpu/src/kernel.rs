@@ -42,9 +42,9 @@ pub(crate) use shader;
 #[derive(Debug)]
 pub struct Kernel {
     pub(crate) label: String,
+    pub(crate) shader: Shader,
     pub(crate) pipeline: wgpu::ComputePipeline,
     pub(crate) layout: wgpu::BindGroupLayout,
-    pub(crate) origin: Origin,
 }
 
 /// What a kernel was compiled from.

@@ -2,12 +2,11 @@
 
 use std::collections::VecDeque;
 
-use futures::channel::oneshot;
-
 use crate::commands::Commands;
 use crate::context::Gpu;
 use crate::error::{GpuError, Result};
 use crate::memory::Buffer;
+use crate::read_back::{StagedCopy, staging_buffer};
 
 /// A fixed number of small read-backs in flight. A decode loop submits step after step and collects the tokens of
 /// earlier steps as they arrive; no buffer is created on the way.
@@ -15,13 +14,7 @@ pub struct ReadRing {
     gpu: Gpu,
     words: usize,
     free: Vec<wgpu::Buffer>,
-    in_flight: VecDeque<InFlight>,
-}
-
-struct InFlight {
-    staging: wgpu::Buffer,
-    submission: wgpu::SubmissionIndex,
-    receiver: oneshot::Receiver<Result<(), wgpu::BufferAsyncError>>,
+    in_flight: VecDeque<StagedCopy>,
 }
 
 impl ReadRing {
@@ -30,16 +23,7 @@ impl ReadRing {
     /// # Errors
     /// A failure that the device reported.
     pub fn new(gpu: &Gpu, depth: usize, words: usize) -> Result<Self> {
-        let free = (0..depth)
-            .map(|_| {
-                gpu.device().create_buffer(&wgpu::BufferDescriptor {
-                    label: Some("read ring"),
-                    size: (words as u64 * 4).max(4),
-                    usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-                    mapped_at_creation: false,
-                })
-            })
-            .collect();
+        let free = (0..depth).map(|_| staging_buffer(gpu, "read ring", words)).collect();
         gpu.check()?;
         Ok(Self { gpu: gpu.clone(), words, free, in_flight: VecDeque::with_capacity(depth) })
     }
@@ -65,14 +49,7 @@ impl ReadRing {
             op: "read ring",
             reason: "more read-backs in flight than the ring holds".into(),
         })?;
-        let size = self.words as u64 * 4;
-        let submission = commands.submit_with_copy(source, offset as u64 * 4, &staging, size);
-        let (sender, receiver) = oneshot::channel();
-        staging.map_async(wgpu::MapMode::Read, .., move |result| {
-            // The receiver is gone only when the ring is.
-            let _ = sender.send(result);
-        });
-        self.in_flight.push_back(InFlight { staging, submission, receiver });
+        self.in_flight.push_back(StagedCopy::start(commands, source, offset, staging, self.words));
         Ok(())
     }
 
@@ -81,14 +58,8 @@ impl ReadRing {
     /// # Errors
     /// A lost device, or whatever the device refused since the last check.
     pub async fn next<T: bytemuck::Pod>(&mut self) -> Result<Option<Vec<T>>> {
-        let Some(InFlight { staging, submission, receiver }) = self.in_flight.pop_front() else { return Ok(None) };
-        self.gpu.wait_for_map(submission, receiver).await?;
-        let data = {
-            let view =
-                staging.get_mapped_range(0..self.words as u64 * 4).map_err(|e| GpuError::Validation(e.to_string()))?;
-            bytemuck::pod_collect_to_vec(&view)
-        };
-        staging.unmap();
+        let Some(oldest) = self.in_flight.pop_front() else { return Ok(None) };
+        let (data, staging) = oldest.finish(&self.gpu).await?;
         self.free.push(staging);
         Ok(Some(data))
     }

@@ -4,7 +4,7 @@
 use tmem_gpu::ops;
 use tmem_gpu::{Buffer, Commands, Dispatch, Gpu, GpuError};
 
-use super::train_plan::TrainSize;
+use super::train_plan::{TrainSize, in_pieces};
 use crate::model::{Head, Shared};
 
 /// Rows with a loss, as flat arrays in the order of the loss rows.
@@ -41,7 +41,6 @@ pub(crate) struct LossPlan {
     gpu: Gpu,
     size: TrainSize,
     vocab: usize,
-    in_pieces: bool,
     /// A batch's rows, targets and weights, one after the other: each chunk copies its own from here.
     table: Buffer,
     /// What [`count`](Self::count) holds for 0, 1, 2, … rows.
@@ -77,7 +76,6 @@ impl LossPlan {
         stream_gradient: &Buffer,
         size: TrainSize,
         threshold: f32,
-        in_pieces: bool,
     ) -> Result<Self, GpuError> {
         let Shared { gpu, config, weights, .. } = *shared;
         let chunk = size.loss_chunk;
@@ -154,7 +152,6 @@ impl LossPlan {
             gpu: gpu.clone(),
             size,
             vocab,
-            in_pieces,
             table,
             counts,
             rows,
@@ -175,8 +172,8 @@ impl LossPlan {
 
     /// Records head, loss and the gradient of the residual stream, to which it is added, of all `rows`, chunk by chunk; they
     /// are numbers `at`.. of the batch's rows with a loss. Their losses go to `results` from element `at` on, target
-    /// probabilities (cross entropy) to `at + results.words() / 2`. Handed over after every chunk, natively on a GPU
-    /// after all of them.
+    /// probabilities (cross entropy) to `at + results.words() / 2`. Handed over a chunk at a time or whole
+    /// ([`in_pieces`]).
     pub(crate) fn run(
         &self,
         commands: &mut Commands<'_>,
@@ -213,13 +210,11 @@ impl LossPlan {
             for dispatch in &self.back {
                 commands.dispatch(dispatch, n as u32);
             }
-            if self.in_pieces {
+            if in_pieces(&self.gpu) {
                 commands.flush();
             }
         }
-        if !self.in_pieces {
-            commands.flush();
-        }
+        commands.flush();
     }
 
     /// Log-probabilities of the rows in `rows`, written to `store` from row `at` on, [any, vocab].

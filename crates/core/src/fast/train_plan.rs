@@ -52,7 +52,12 @@ pub(crate) struct TrainPlan {
     forward: Vec<Vec<Step>>,
     backward: Vec<Vec<Step>>,
     pub(crate) loss: LossPlan,
-    in_pieces: bool,
+}
+
+/// Whether work is handed over in small pieces, so that a page's own drawing waits for one of them at most, and an emulated
+/// adapter can be interrupted; natively on a GPU that gains nothing.
+pub(super) fn in_pieces(gpu: &Gpu) -> bool {
+    gpu.kind() == AdapterKind::Cpu || cfg!(target_arch = "wasm32")
 }
 
 impl TrainPlan {
@@ -90,8 +95,7 @@ impl TrainPlan {
             forward.push(builder.forward(first + i, layer, next)?);
             backward.push(builder.backward(first + i, layer, i == 0)?);
         }
-        let in_pieces = gpu.kind() == AdapterKind::Cpu || cfg!(target_arch = "wasm32");
-        let loss = LossPlan::new(shared, &output, &scratch.stream_gradient, size, threshold, in_pieces)?;
+        let loss = LossPlan::new(shared, &output, &scratch.stream_gradient, size, threshold)?;
         Ok(Self {
             gpu: gpu.clone(),
             size,
@@ -106,7 +110,6 @@ impl TrainPlan {
             forward,
             backward,
             loss,
-            in_pieces,
         })
     }
 
@@ -128,8 +131,7 @@ impl TrainPlan {
         self.gpu.write(&self.count, 0, &[batch.rows.len() as u32, 1]);
     }
 
-    /// Records the forward pass and hands it over: natively on a GPU at its end; else after every layer, so that a page's
-    /// own drawing waits for one layer at most, and an emulated adapter can be interrupted.
+    /// Records the forward pass and hands it over, a layer at a time or whole ([`in_pieces`]).
     pub(crate) fn forward(&self, commands: &mut Commands<'_>, rows: usize) {
         self.record(commands, self.forward.iter(), rows);
     }
@@ -167,12 +169,10 @@ impl TrainPlan {
                     Step::Copy { from, to, width } => commands.copy(from, 0, to, 0, (rows * width * 4) as u64),
                 }
             }
-            if self.in_pieces {
+            if in_pieces(&self.gpu) {
                 commands.flush();
             }
         }
-        if !self.in_pieces {
-            commands.flush();
-        }
+        commands.flush();
     }
 }

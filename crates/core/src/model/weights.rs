@@ -1,6 +1,6 @@
 //! The model's weights on the GPU, filled tensor piece by tensor piece.
 
-use tmem_gpu::{Buffer, Gpu, GpuError, SourceType, Weight};
+use tmem_gpu::{Buffer, Gpu, GpuError, SourceType, Weight, WeightFormat};
 
 use super::ModelConfig;
 use super::slow_adapter::{SlowAdapter, encode};
@@ -207,8 +207,8 @@ pub struct WeightsBuilder {
     gpu: Gpu,
     slow: Option<SlowAdapter>,
     tensors: Vec<TensorDescription>,
-    /// How each tensor that the slow adapter changes is held.
-    merged: Vec<Option<SourceType>>,
+    /// How each projection is held that is encoded anew: one that the slow adapter changes, or that the device rounds.
+    encoded: Vec<Option<SourceType>>,
     roles: Vec<Option<Role>>,
     targets: Vec<Target>,
     rows_seen: Vec<usize>,
@@ -230,11 +230,12 @@ impl WeightsBuilder {
     ) -> Result<Self, WeightsError> {
         let roles: Vec<_> = tensors.iter().map(|t| Role::of(&t.name)).collect();
         check(config, &tensors, &roles)?;
-        let merged = |role: Option<Role>, source| match (&slow, role) {
-            (Some(slow), Some(Role::Projection(layer, projection))) => slow.merged(layer, projection, source),
-            _ => None,
+        let encoded = |role: Option<Role>, source: SourceType| {
+            let Some(Role::Projection(layer, projection)) = role else { return None };
+            let merged = slow.as_ref().and_then(|slow| slow.merged(layer, projection, source));
+            merged.or((source.format() == WeightFormat::Q16).then_some(SourceType::Q16))
         };
-        let merged: Vec<_> = tensors.iter().zip(&roles).map(|(t, &role)| merged(role, t.source)).collect();
+        let encoded: Vec<_> = tensors.iter().zip(&roles).map(|(t, &role)| encoded(role, t.source)).collect();
         let mut targets: Vec<Target> = tensors.iter().map(|_| Target::Ignored).collect();
         let find = |role| {
             roles.iter().position(|&r| r == Some(role)).ok_or_else(|| WeightsError::Missing(Role::describe(role)))
@@ -258,7 +259,7 @@ impl WeightsBuilder {
         };
         let embedding = whole(Role::Embedding)?;
         let head = if config.tied_embeddings { None } else { Some(whole(Role::Head)?) };
-        let mut stack = |roles: &[Role]| stack(gpu, &tensors, &merged, &find, &mut targets, (roles, largest));
+        let mut stack = |roles: &[Role]| stack(gpu, &tensors, &encoded, &find, &mut targets, (roles, largest));
         let mut layers = Vec::new();
         for (layer, (attention_norm, ffn_norm)) in norms.into_iter().enumerate() {
             let role = |projection| Role::Projection(layer, projection);
@@ -277,7 +278,7 @@ impl WeightsBuilder {
         }
         let rows_seen = vec![0; tensors.len()];
         let weights = ModelWeights { embedding, layers, final_norm, head, rope_factors: None };
-        Ok(Self { gpu: gpu.clone(), slow, tensors, merged, roles, targets, rows_seen, weights })
+        Ok(Self { gpu: gpu.clone(), slow, tensors, encoded, roles, targets, rows_seen, weights })
     }
 
     /// Takes rows of tensor number `index`, in the file's own encoding, from `first_row` on.
@@ -291,12 +292,12 @@ impl WeightsBuilder {
             (Target::Ignored, _) => {}
             (Target::Rows { weight, first_row: base }, Some(Role::Projection(layer, projection))) => {
                 let mut values = tmem_gpu::dequantise(source, bytes);
-                match (&self.slow, self.merged[index]) {
-                    (Some(slow), Some(held)) => {
-                        slow.add(layer, projection, first_row, &mut values);
-                        weight.upload_rows(&self.gpu, base + first_row, held, &encode(held, &values))?;
-                    }
-                    _ => weight.upload_rows(&self.gpu, base + first_row, source, bytes)?,
+                if let Some(slow) = &self.slow {
+                    slow.add(layer, projection, first_row, &mut values);
+                }
+                match self.encoded[index] {
+                    Some(held) => weight.upload_rows(&self.gpu, base + first_row, held, &encode(held, &values))?,
+                    None => weight.upload_rows(&self.gpu, base + first_row, source, bytes)?,
                 }
                 let squared: f64 = values.iter().map(|&w| f64::from(w) * f64::from(w)).sum();
                 self.weights.layers[layer].squared_norms[projection as usize] += squared;
@@ -397,13 +398,13 @@ fn upload(
 fn stack(
     gpu: &Gpu,
     tensors: &[TensorDescription],
-    merged: &[Option<SourceType>],
+    encoded: &[Option<SourceType>],
     find: &impl Fn(Role) -> Result<usize, WeightsError>,
     targets: &mut [Target],
     (roles, largest): (&[Role], u64),
 ) -> Result<Vec<Part>, WeightsError> {
     let indices = roles.iter().map(|&role| find(role)).collect::<Result<Vec<_>, _>>()?;
-    let format = |index: usize| merged[index].unwrap_or(tensors[index].source).format();
+    let format = |index: usize| encoded[index].unwrap_or(tensors[index].source).format();
     let bytes = indices.iter().map(|&i| format(i).bytes(tensors[i].rows, tensors[i].row_len)).sum::<u64>();
     let together = bytes <= largest && indices.iter().all(|&i| format(i) == format(indices[0]));
     let mut parts = Vec::new();

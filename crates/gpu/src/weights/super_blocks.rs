@@ -21,38 +21,45 @@ pub(super) fn dequantise(source: SourceType, block: &[u8], values: &mut Vec<f32>
     match source {
         SourceType::Q2K => {
             let (d, least) = (half_at(block, 80).to_f32(), half_at(block, 82).to_f32());
-            values.extend((0..ELEMENTS).map(|i| {
-                let packed = block[i / 16];
-                let (scale, offset) = (d * f32::from(packed & 15), least * f32::from(packed >> 4));
-                scale * f32::from(two_bits(&block[16..], i)) - offset
-            }));
+            let scale = |part: usize| {
+                let packed = block[part];
+                (d * f32::from(packed & 15), -(least * f32::from(packed >> 4)))
+            };
+            push_parts::<16>(scale, |i| two_bits(&block[16..], i).cast_signed(), values);
         }
         SourceType::Q3K => {
             let d = half_at(block, 108).to_f32();
-            values.extend((0..ELEMENTS).map(|i| {
-                let high = block[i % 32] >> (i / 32) & 1;
-                let quant = (two_bits(&block[32..], i) | high << 2).cast_signed() - 4;
-                d * f32::from(q3_scale(&block[96..], i / 16)) * f32::from(quant)
-            }));
+            let scale = |part| (d * f32::from(q3_scale(&block[96..], part)), NO_OFFSET);
+            let high = |i: usize| block[i % 32] >> (i / 32) & 1;
+            push_parts::<16>(scale, |i| (two_bits(&block[32..], i) | high(i) << 2).cast_signed() - 4, values);
         }
         SourceType::Q6K => {
             let d = half_at(block, 208).to_f32();
-            let scale = |part: usize| d * f32::from(block[192 + part].cast_signed());
-            values.extend((0..ELEMENTS).map(|i| scale(i / 16) * f32::from(q6(block, i))));
+            let scale = |part: usize| (d * f32::from(block[192 + part].cast_signed()), NO_OFFSET);
+            push_parts::<16>(scale, |i| q6(block, i), values);
         }
         SourceType::Q5K => {
-            push_parts(block, |i| q4(&block[32..], i) | (block[16 + i % 32] >> (i / 32) & 1) << 4, values)
+            let high = |i: usize| block[16 + i % 32] >> (i / 32) & 1;
+            let quant = |i| (q4(&block[32..], i) | high(i) << 4).cast_signed();
+            push_parts::<32>(|part| scale_and_offset(block, part), quant, values);
         }
-        _ => push_parts(block, |i| q4(block, i), values),
+        _ => push_parts::<32>(|part| scale_and_offset(block, part), |i| q4(block, i).cast_signed(), values),
     }
 }
 
-/// Appends the parts of Q4_K or Q5_K.
-fn push_parts(block: &[u8], quant: impl Fn(usize) -> u8, values: &mut Vec<f32>) {
-    values.extend((0..ELEMENTS).map(|i| {
-        let (scale, offset) = scale_and_offset(block, i / 32);
-        scale * f32::from(quant(i)) + offset
-    }));
+/// Changes nothing when it is added, not the sign of a zero either.
+const NO_OFFSET: f32 = -0.0;
+
+/// Appends scale · quant + offset of all elements; the `PART` elements of a part share scale and offset.
+fn push_parts<const PART: usize>(
+    scale_and_offset: impl Fn(usize) -> (f32, f32),
+    quant: impl Fn(usize) -> i8,
+    values: &mut Vec<f32>,
+) {
+    for part in 0..ELEMENTS / PART {
+        let (scale, offset) = scale_and_offset(part);
+        values.extend((part * PART..(part + 1) * PART).map(|i| scale * f32::from(quant(i)) + offset));
+    }
 }
 
 /// Scale and offset of part `part` (32 elements) of Q4_K or Q5_K: each a factor for the block times 6 bits.
