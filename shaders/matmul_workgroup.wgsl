@@ -5,14 +5,18 @@
 // Entry points:
 //   blocks_per_workgroup  8 rows by OUTPUT_LANES * OUTPUTS outputs a workgroup, for few rows
 //   tile_per_workgroup    8 * ROW_LANES rows by 64 outputs a workgroup, for many rows
-// Needs include/weights_*, include/packed_*, include/row_sums, include/row_tile, include/column_blocks
-// and include/workgroup_tile.
+// Needs include/weights_*, include/packed_*, include/row_sums, include/row_tile, include/column_blocks,
+// include/workgroup_tile and include/tile_full or include/tile_half: with the latter x and W are rounded to half precision.
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 
 // Columns 4i .. 4i+4 of a row. Rows beyond the last one repeat the last one; their results are not stored.
-fn four_of(row: u32, i: u32) -> vec4<f32> {
+fn four_at(row: u32, i: u32) -> vec4<f32> {
     return x[min(row, count.x - 1u) * (K / 4u) + i];
+}
+
+fn four_of(row: u32, i: u32) -> vec4<f32> {
+    return rounded(four_at(row, i));
 }
 
 // Outputs beyond the last one repeat the last one; their results are not stored.
@@ -52,10 +56,10 @@ fn blocks_per_workgroup(
 // tile_per_workgroup. Steps of 16 columns, half a block, through two buffers in workgroup memory: while one is multiplied
 // the next step's x and packed weights are on their way in registers, and are stored into the other one; one barrier a
 // step. An invocation computes 8 neighbouring rows by 4 outputs (OUTPUT_LANES = 16) or 8 (OUTPUT_LANES = 8). Three shapes:
-//   OUTPUT_LANES  ROW_LANES  rows  invocations  an invocation  workgroup memory
-//   16            8          64    128          8 by 4         16 KiB
-//   16            4          32    64           8 by 4         12 KiB
-//   8             8          64    64           8 by 8         16 KiB
+//   OUTPUT_LANES  ROW_LANES  rows  invocations  an invocation  workgroup memory (in half precision)
+//   16            8          64    128          8 by 4         16 KiB (8)
+//   16            4          32    64           8 by 4         12 KiB (6)
+//   8             8          64    64           8 by 8         16 KiB (8)
 //
 // What it moves, for each multiplication: from memory or cache 1 / 64 of an x and 1 / 64 (32 rows: 1 / 32) of a weight;
 // from workgroup memory 3 / 8 of a number with 8 by 4, 1 / 4 with 8 by 8, four to a load. Registers hold a block's sums
@@ -65,8 +69,8 @@ fn blocks_per_workgroup(
 override ROW_LANES: u32 = 8u;
 // Both buffers: 16 columns of 8 * ROW_LANES rows, in fours.
 override X_FOURS: u32 = 512u;
-var<workgroup> x_tile: array<vec4<f32>, X_FOURS>;
-var<workgroup> w_tile: array<vec4<f32>, 512>;
+var<workgroup> x_tile: array<Four, X_FOURS>;
+var<workgroup> w_tile: array<Four, 512>;
 
 // What an invocation reads for a step.
 struct Fetched {
@@ -87,11 +91,11 @@ fn fetch(row: u32, output: u32, lane: u32, step: u32) -> Fetched {
     let lanes = OUTPUT_LANES * ROW_LANES;
     var next = Fetched();
     let i = 4u * step + lane % 4u;
-    next.x0 = four_of(row + lane / 4u, i);
-    next.x1 = four_of(row + (lane + lanes) / 4u, i);
+    next.x0 = four_at(row + lane / 4u, i);
+    next.x1 = four_at(row + (lane + lanes) / 4u, i);
     if OUTPUT_LANES == 8u {
-        next.x2 = four_of(row + (lane + 2u * lanes) / 4u, i);
-        next.x3 = four_of(row + (lane + 3u * lanes) / 4u, i);
+        next.x2 = four_at(row + (lane + 2u * lanes) / 4u, i);
+        next.x3 = four_at(row + (lane + 3u * lanes) / 4u, i);
     }
     next.w0 = weights_of(output + lane / 2u, 2u * step + lane % 2u);
     if lanes == 64u {
@@ -100,25 +104,26 @@ fn fetch(row: u32, output: u32, lane: u32, step: u32) -> Fetched {
     return next;
 }
 
-// Where four columns of an output stand. Without the exclusive or, outputs two apart would share their banks.
+// Where four columns of an output stand. Without the exclusive or, outputs BANKS apart would share their banks. It is the
+// same for outputs OUTPUT_LANES apart, which four_outputs reads together.
 fn w_place(buffer: u32, output: u32, i: u32) -> u32 {
-    return buffer * 256u + output * 4u + (i ^ (output / 2u % 4u));
+    return buffer * 256u + output * 4u + (i ^ (output / BANKS % min(4u, OUTPUT_LANES / BANKS)));
 }
 
 fn store_weights(buffer: u32, eight: u32, packed: Packed) {
     let w = unpacked(packed);
-    w_tile[w_place(buffer, eight / 2u, eight % 2u * 2u)] = w.low;
-    w_tile[w_place(buffer, eight / 2u, eight % 2u * 2u + 1u)] = w.high;
+    w_tile[w_place(buffer, eight / 2u, eight % 2u * 2u)] = kept(w.low);
+    w_tile[w_place(buffer, eight / 2u, eight % 2u * 2u + 1u)] = kept(w.high);
 }
 
 fn store_fetched(next: Fetched, lane: u32, buffer: u32) {
     let lanes = OUTPUT_LANES * ROW_LANES;
     let at = buffer * (32u * ROW_LANES) + lane;
-    x_tile[at] = next.x0;
-    x_tile[at + lanes] = next.x1;
+    x_tile[at] = kept(next.x0);
+    x_tile[at + lanes] = kept(next.x1);
     if OUTPUT_LANES == 8u {
-        x_tile[at + 2u * lanes] = next.x2;
-        x_tile[at + 3u * lanes] = next.x3;
+        x_tile[at + 2u * lanes] = kept(next.x2);
+        x_tile[at + 3u * lanes] = kept(next.x3);
     }
     store_weights(buffer, lane, next.w0);
     if lanes == 64u {
@@ -151,7 +156,9 @@ struct Weights {
 
 fn four_outputs(at: u32) -> mat4x4<f32> {
     let next = 4u * OUTPUT_LANES;
-    return transpose(mat4x4(w_tile[at], w_tile[at + next], w_tile[at + 2u * next], w_tile[at + 3u * next]));
+    return transpose(mat4x4(
+        taken(w_tile[at]), taken(w_tile[at + next]), taken(w_tile[at + 2u * next]), taken(w_tile[at + 3u * next]),
+    ));
 }
 
 fn multiply_line(sum: Line, factors: vec4<f32>, w: Weights) -> Line {
@@ -171,14 +178,14 @@ fn multiply(given: Tile, row: u32, output: u32, buffer: u32) -> Tile {
             w.b = four_outputs(w_at + 128u);
         }
         let at = buffer * (32u * ROW_LANES) + row * 4u + i;
-        s.r0 = multiply_line(s.r0, x_tile[at], w);
-        s.r1 = multiply_line(s.r1, x_tile[at + 4u], w);
-        s.r2 = multiply_line(s.r2, x_tile[at + 8u], w);
-        s.r3 = multiply_line(s.r3, x_tile[at + 12u], w);
-        s.r4 = multiply_line(s.r4, x_tile[at + 16u], w);
-        s.r5 = multiply_line(s.r5, x_tile[at + 20u], w);
-        s.r6 = multiply_line(s.r6, x_tile[at + 24u], w);
-        s.r7 = multiply_line(s.r7, x_tile[at + 28u], w);
+        s.r0 = multiply_line(s.r0, taken(x_tile[at]), w);
+        s.r1 = multiply_line(s.r1, taken(x_tile[at + 4u]), w);
+        s.r2 = multiply_line(s.r2, taken(x_tile[at + 8u]), w);
+        s.r3 = multiply_line(s.r3, taken(x_tile[at + 12u]), w);
+        s.r4 = multiply_line(s.r4, taken(x_tile[at + 16u]), w);
+        s.r5 = multiply_line(s.r5, taken(x_tile[at + 20u]), w);
+        s.r6 = multiply_line(s.r6, taken(x_tile[at + 24u]), w);
+        s.r7 = multiply_line(s.r7, taken(x_tile[at + 28u]), w);
     }
     return s;
 }

@@ -1,5 +1,6 @@
 // The projection of include/projection.wgsl for GPUs, divided as include/column_blocks says. WEIGHT_START is a multiple of
-// 4. Needs include/weights_*, include/packed_*, include/projection, include/row_sums and include/column_blocks.
+// 4. Needs include/weights_*, include/packed_*, include/projection, include/row_sums, include/column_blocks and
+// include/tile_full: what reads every weight once has nothing to gain by half precision.
 // Where NORMED, x goes through RMSNorm on its way in:
 //   s[r, n] = sum_k W[n, k] (x[r, k] gain[k]) / sqrt(mean_k x[r, k]^2 + EPS),  gain [K].
 // The sums of squares, too, run over each block and then over the blocks; an invocation has one for a block and a row.

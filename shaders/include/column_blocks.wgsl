@@ -9,7 +9,7 @@
 // loads of weights touch 8 runs of 4 blocks (Q4: 64 bytes each). Dequantising costs about 4 instructions a weight, for
 // all R rows together. A block's sum costs one store and one load in workgroup memory for 32 multiplications.
 //
-// Needs include/weights_*, include/packed_* and include/row_sums, and of the shader
+// Needs include/weights_*, include/packed_*, include/row_sums and include/tile_*, and of the shader
 //   four_of(row, i)      columns 4i .. 4i+4 of a row as they are multiplied
 //   output_at(first, i)  the output at place i of a workgroup whose first one is `first`
 
@@ -92,21 +92,26 @@ fn turned_blocks(w: Blocks) -> Blocks {
     return next;
 }
 
+fn first_eight(block: Block) -> Eight {
+    let w = eight_of(block, 0u);
+    return Eight(rounded(w.low), rounded(w.high));
+}
+
 // Adds the first 8 columns of a block, which are the row's columns 8i .. 8i+8.
 fn add_eight(given: Sums, w: Blocks, row: u32, i: u32) -> Sums {
     var s = given;
     let low = four_columns(row, 2u * i);
     let high = four_columns(row, 2u * i + 1u);
-    let w0 = eight_of(w.w0, 0u);
+    let w0 = first_eight(w.w0);
     s.s0 = add4(add4(s.s0, w0.low, low), w0.high, high);
     if OUTPUTS > 1u {
-        let w1 = eight_of(w.w1, 0u);
+        let w1 = first_eight(w.w1);
         s.s1 = add4(add4(s.s1, w1.low, low), w1.high, high);
     }
     if OUTPUTS > 2u {
-        let w2 = eight_of(w.w2, 0u);
+        let w2 = first_eight(w.w2);
         s.s2 = add4(add4(s.s2, w2.low, low), w2.high, high);
-        let w3 = eight_of(w.w3, 0u);
+        let w3 = first_eight(w.w3);
         s.s3 = add4(add4(s.s3, w3.low, low), w3.high, high);
     }
     return s;

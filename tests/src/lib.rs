@@ -16,16 +16,21 @@ pub fn fixture(name: &str) -> PathBuf {
 
 /// The device under test: the default adapter, or the one that `TMEM_ADAPTER` names. Without one the test fails.
 pub fn open_gpu() -> Gpu {
-    open(None)
+    open(GpuOptions::default())
 }
 
 /// The same with the kernels for this kind of adapter.
 pub fn open_gpu_as(kind: AdapterKind) -> Gpu {
-    open(Some(kind))
+    open(GpuOptions { kernels: Some(kind), ..GpuOptions::default() })
 }
 
-fn open(kernels: Option<AdapterKind>) -> Gpu {
-    let options = GpuOptions { adapter: std::env::var("TMEM_ADAPTER").ok(), kernels, ..GpuOptions::default() };
+/// The same with the kernels for GPUs, whose products are in half precision.
+pub fn open_gpu_with_half_products() -> Gpu {
+    open(GpuOptions { kernels: Some(AdapterKind::Gpu), half_products: true, ..GpuOptions::default() })
+}
+
+fn open(options: GpuOptions) -> Gpu {
+    let options = GpuOptions { adapter: std::env::var("TMEM_ADAPTER").ok(), ..options };
     pollster::block_on(Gpu::request(&options)).expect("GPU tests need an adapter")
 }
 

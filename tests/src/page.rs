@@ -43,18 +43,33 @@ impl Page {
         Self::serve(options, "")
     }
 
-    /// The same with the kernels for real GPUs, whatever the browser's adapter is.
+    /// The same with the kernels for real GPUs, whatever the browser's adapter is; their products in half precision or
+    /// not.
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_with_kernels_for_gpus(model: PathBuf) -> Result<Self> {
+    pub fn open_with_kernels_for_gpus(model: PathBuf, half_products: bool) -> Result<Self> {
         let slow_adapter = adapter_for(&model)?;
-        Self::serve(ServerOptions { model: Some(model), slow_adapter, ..ServerOptions::default() }, "?kernels=gpu")
+        let query = if half_products { "?kernels=gpu&products=half" } else { "?kernels=gpu" };
+        Self::serve(ServerOptions { model: Some(model), slow_adapter, ..ServerOptions::default() }, query)
+    }
+
+    /// The same with a page built elsewhere, and a query behind its address.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_built(page: &Path, model: PathBuf, query: &str) -> Result<Self> {
+        let options = ServerOptions { page: page.to_owned(), model: Some(model), ..ServerOptions::default() };
+        Self::start(&options, query)
     }
 
     fn serve(options: ServerOptions, query: &str) -> Result<Self> {
         let page = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../web/dist"));
-        let server = Server::start(&ServerOptions { page, ..options })?;
+        Self::start(&ServerOptions { page, ..options }, query)
+    }
+
+    fn start(options: &ServerOptions, query: &str) -> Result<Self> {
+        let server = Server::start(options)?;
         let mut browser = Browser::launch()?;
         browser.open(&format!("{}{query}", server.url()))?;
         browser.wait_for("the page to draw itself", "document.querySelector('main')", Duration::from_secs(60))?;

@@ -10,7 +10,7 @@ use tmem_core::engine::Engine;
 use tmem_core::rollout::policy::Policy as _;
 use tmem_core::settings::Settings;
 use tmem_gpu::{AdapterKind, Gpu, Origin, self_test};
-use tmem_tests::{fixture, load_model, open_gpu_as, smollm2_path};
+use tmem_tests::{fixture, load_model, open_gpu_as, open_gpu_with_half_products, smollm2_path};
 
 /// What WebGPU promises everywhere: invocations and bytes of workgroup memory, and invocations along z.
 const INVOCATIONS: u32 = 256;
@@ -90,12 +90,11 @@ fn compile_write(gpu: &Gpu, model: &std::path::Path) -> usize {
     layers
 }
 
-fn check_all(kind: AdapterKind) {
-    let gpu = open_gpu_as(kind);
-    pollster::block_on(self_test(&gpu, &mut |_| {})).unwrap();
+fn check_all(gpu: &Gpu) {
+    pollster::block_on(self_test(gpu, &mut |_| {})).unwrap();
     let tested = gpu.compiled().len();
-    compile_write(&gpu, &fixture("tiny_a.q4_1.gguf"));
-    compile_write(&gpu, &smollm2_path());
+    compile_write(gpu, &fixture("tiny_a.q4_1.gguf"));
+    compile_write(gpu, &smollm2_path());
     let compiled = gpu.compiled();
     assert!(compiled.len() > tested + 30, "{tested} of the self-test, {} in all", compiled.len());
     compiled.iter().for_each(check);
@@ -103,10 +102,15 @@ fn check_all(kind: AdapterKind) {
 
 #[test]
 fn kernels_for_gpus_exist_on_metal_and_direct_x_and_fit_every_device() {
-    check_all(AdapterKind::Gpu);
+    check_all(&open_gpu_as(AdapterKind::Gpu));
+}
+
+#[test]
+fn products_in_half_precision_exist_on_metal_and_direct_x_and_fit_every_device() {
+    check_all(&open_gpu_with_half_products());
 }
 
 #[test]
 fn kernels_for_emulated_adapters_exist_on_metal_and_direct_x_and_fit_every_device() {
-    check_all(AdapterKind::Cpu);
+    check_all(&open_gpu_as(AdapterKind::Cpu));
 }

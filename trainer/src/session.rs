@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use tmem_core::abort::Abort;
 use tmem_core::engine::{self, Engine};
@@ -13,9 +13,9 @@ use tmem_core::fast::peft::PeftFiles;
 use tmem_core::model::{Model, ModelLoader};
 use tmem_core::rollout::Agent;
 use tmem_core::settings::Settings;
-use tmem_gpu::{Gpu, GpuOptions};
+use tmem_gpu::{AdapterKind, Gpu, GpuOptions, KernelCheck, SHADERS_FINGERPRINT};
 
-use crate::cli::Common;
+use crate::cli::{Common, Kernels, Products};
 use crate::interrupt::{Stopped, on_interrupt};
 use crate::slow_adapter::{self, Unless};
 
@@ -27,6 +27,8 @@ pub(crate) struct Session {
     pub(crate) agent: Agent<Engine>,
     pub(crate) abort: Abort,
     pub(crate) took: Start,
+    /// Every kernel with its check, where they were tried just now.
+    pub(crate) checks: Option<Vec<KernelCheck>>,
     /// The preset that the settings began from, where that is known.
     pub(crate) preset: Option<String>,
 }
@@ -52,6 +54,7 @@ impl Session {
     pub(crate) async fn with_settings(common: &Common, settings: Settings, unless: Unless<'_>) -> Result<Self> {
         let abort = on_interrupt()?;
         let gpu = open_gpu(common).await?;
+        let checks = check_kernels(&gpu).await?;
         let path = tmem_fetch::ensure_model(common.model.as_deref())?;
         let name = path.display();
         let began = Instant::now();
@@ -68,14 +71,71 @@ impl Session {
         let engine = Engine::new(&gpu, model, &settings).await?;
         let took = Start { model: loaded, engine: began.elapsed() };
         spinner.finish_and_clear();
-        Ok(Self { agent: Agent::new(engine, settings), abort, took, preset: None })
+        Ok(Self { agent: Agent::new(engine, settings), abort, took, checks, preset: None })
     }
 }
 
 /// The adapter asked for.
 pub(crate) async fn open_gpu(common: &Common) -> Result<Gpu> {
-    let options = GpuOptions { adapter: common.adapter.clone(), ..GpuOptions::default() };
-    Ok(Gpu::request(&options).await?)
+    let kernels = common.kernels.map(|kernels| match kernels {
+        Kernels::Gpu => AdapterKind::Gpu,
+        Kernels::Cpu => AdapterKind::Cpu,
+    });
+    let half_products = common.products == Products::Half;
+    let adapter = common.adapter.clone();
+    let gpu = Gpu::request(&GpuOptions { adapter, kernels, half_products, ..GpuOptions::default() }).await?;
+    ensure!(
+        gpu.has_half_products() == half_products,
+        "--products half is for GPUs; {} is emulated, and its kernels have no use for it: leave it out, or try it with \
+         --kernels gpu",
+        gpu.info().name
+    );
+    Ok(gpu)
+}
+
+/// Tries every kernel, once for each device and version of the shaders; that they passed is remembered beside the models,
+/// and gives `None` from then on.
+///
+/// # Errors
+/// Kernels that compute wrongly here.
+pub(crate) async fn check_kernels(gpu: &Gpu) -> Result<Option<Vec<KernelCheck>>> {
+    let path = tmem_fetch::models_folder().join("self-test");
+    let holds_for = format!("{} | {SHADERS_FINGERPRINT}\n", gpu.identity());
+    let passed = fs::read_to_string(&path).unwrap_or_default();
+    if passed.split_inclusive('\n').any(|line| line == holds_for) {
+        return Ok(None);
+    }
+    let checks = self_test(gpu).await?;
+    ensure_right(gpu, &checks)?;
+    if let Err(error) = fs::write(&path, passed + &holds_for) {
+        tracing::warn!(%error, "cannot write {}: kernels will be tried again", path.display());
+    }
+    Ok(Some(checks))
+}
+
+/// Every kernel with its check.
+pub(crate) async fn self_test(gpu: &Gpu) -> Result<Vec<KernelCheck>> {
+    let running = spinner("Checking every kernel");
+    let checks = tmem_gpu::self_test(gpu, &mut |check| running.set_message(check.name)).await?;
+    running.finish_and_clear();
+    Ok(checks)
+}
+
+/// An error that names what computes wrongly, and what to do.
+pub(crate) fn ensure_right(gpu: &Gpu, checks: &[KernelCheck]) -> Result<()> {
+    let wrong = checks.iter().filter(|check| !check.passed);
+    let wrong: Vec<_> = wrong.map(|check| format!("`{}`: {}", check.name, check.message)).collect();
+    let info = gpu.info();
+    let others = if gpu.kind() == AdapterKind::Gpu { "cpu (slower, and simpler)" } else { "gpu" };
+    ensure!(
+        wrong.is_empty(),
+        "{} ({} {}) computes wrongly: update its driver, use another --adapter, or try --kernels {others}. {}",
+        info.name,
+        info.driver,
+        info.driver_info,
+        wrong.join("; ")
+    );
+    Ok(())
 }
 
 /// Puts the kernels in force that are fastest for this model here: measured once, and remembered beside the models.
@@ -136,4 +196,26 @@ pub(crate) fn spinner(message: &'static str) -> ProgressBar {
     let bar = ProgressBar::new_spinner().with_message(message);
     bar.enable_steady_tick(Duration::from_millis(120));
     bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_kernel_is_named_with_what_to_do() {
+        let gpu = pollster::block_on(Gpu::request(&GpuOptions::default())).unwrap();
+        let check = |name, passed, message: &str| {
+            let message = message.to_owned();
+            KernelCheck { name, passed, error: 0.1, tolerance: 3e-6, message }
+        };
+        let right = check("rms_norm", true, "");
+        assert!(ensure_right(&gpu, std::slice::from_ref(&right)).is_ok());
+        let error = ensure_right(&gpu, &[right, check("swiglu", false, "element 0: got 2, want 1")]).unwrap_err();
+        let error = error.to_string();
+        for part in [gpu.info().name.as_str(), "`swiglu`: element 0: got 2, want 1", "--kernels", "--adapter"] {
+            assert!(error.contains(part), "{error}");
+        }
+        assert!(!error.contains("rms_norm"), "{error}");
+    }
 }

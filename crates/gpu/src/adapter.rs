@@ -21,6 +21,9 @@ pub struct GpuOptions {
     pub kernels: Option<AdapterKind>,
     /// Leaves subgroups unused, for tests and measurements of the kernels for adapters without them.
     pub without_subgroups: bool,
+    /// Rounds what goes into large products to half precision, which halves what goes through workgroup memory. Sums stay
+    /// f32. For the kernels for GPUs.
+    pub half_products: bool,
 }
 
 pub(crate) fn kind_of(info: &wgpu::AdapterInfo) -> AdapterKind {

@@ -22,6 +22,7 @@ struct Inner {
     limits: wgpu::Limits,
     features: wgpu::Features,
     kind: AdapterKind,
+    half_products: bool,
     memory: Arc<MemoryCounter>,
     /// Parsed shaders, by the address of their text.
     modules: Mutex<HashMap<usize, wgpu::ShaderModule>>,
@@ -76,6 +77,7 @@ impl Gpu {
             limits,
             features,
             kind,
+            half_products: options.half_products && kind == AdapterKind::Gpu,
             memory: Arc::default(),
             modules: Mutex::default(),
             kernels: Mutex::default(),
@@ -103,9 +105,10 @@ impl Gpu {
     pub fn identity(&self) -> String {
         let Inner { info, kind, .. } = &*self.0;
         let subgroups = if self.has_subgroups_of(8) { "subgroups" } else { "no subgroups" };
+        let products = if self.has_half_products() { "half products" } else { "full products" };
         let version = env!("CARGO_PKG_VERSION");
         let wgpu::AdapterInfo { name, driver, driver_info, backend, .. } = info;
-        format!("{name} | {driver} {driver_info} | {backend:?} {kind:?} {subgroups} | {version}")
+        format!("{name} | {driver} {driver_info} | {backend:?} {kind:?} {subgroups} {products} | {version}")
     }
 
     /// The device's limits (the adapter's own).
@@ -126,6 +129,12 @@ impl Gpu {
     /// Which family of kernel variants this device runs.
     pub fn kind(&self) -> AdapterKind {
         self.0.kind
+    }
+
+    /// Whether the products of prefill and training ([`ops::matmul`](crate::ops::matmul)) take rows and weights in half
+    /// precision.
+    pub fn has_half_products(&self) -> bool {
+        self.0.half_products
     }
 
     /// Where the variants found by measurement are kept.

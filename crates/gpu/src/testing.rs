@@ -27,10 +27,17 @@ impl Deref for TestGpu {
 pub(crate) fn on_every_kind(test: impl Fn(&TestGpu)) {
     for (kind, without_subgroups) in [(AdapterKind::Cpu, false), (AdapterKind::Cpu, true), (AdapterKind::Gpu, false)] {
         let adapter = std::env::var("TMEM_ADAPTER").ok();
-        let options = GpuOptions { adapter, kernels: Some(kind), without_subgroups };
+        let options = GpuOptions { adapter, kernels: Some(kind), without_subgroups, ..GpuOptions::default() };
         let gpu = pollster::block_on(Gpu::request(&options)).unwrap();
         test(&TestGpu(gpu));
     }
+}
+
+/// A device with the kernel variants for real GPUs, and products in half precision.
+pub(crate) fn gpu_with_half_products() -> TestGpu {
+    let adapter = std::env::var("TMEM_ADAPTER").ok();
+    let options = GpuOptions { adapter, kernels: Some(AdapterKind::Gpu), half_products: true, ..GpuOptions::default() };
+    TestGpu(pollster::block_on(Gpu::request(&options)).unwrap())
 }
 
 /// A device with the kernel variants of its own kind.

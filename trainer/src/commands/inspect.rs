@@ -1,12 +1,12 @@
 //! `trainer inspect`: the adapter, what it runs, the memory needed, and the spectrum of every adapted weight.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde::Serialize;
 use tmem_core::engine::{BatchRoom, Engine, MemoryEstimate, SiteInfo};
 use tmem_gpu::{AdapterKind, Gpu, KernelCheck};
 
 use crate::cli::{Common, InspectArguments};
-use crate::session::{Session, spinner};
+use crate::session::{Session, ensure_right, self_test};
 use crate::slow_adapter::Unless;
 
 #[derive(Debug, Serialize)]
@@ -27,6 +27,8 @@ struct AdapterReport {
     device_type: String,
     /// Which family of kernel variants runs: `cpu` without barriers and workgroup memory, `gpu` with them.
     kernels: &'static str,
+    /// How products take their numbers: `full` or `half`.
+    products: &'static str,
     features: Vec<String>,
     limits: LimitsReport,
 }
@@ -108,41 +110,34 @@ pub(crate) async fn run(common: &Common, arguments: &InspectArguments) -> Result
     let session = Session::open(common, Unless::None).await?;
     let engine = session.agent.policy();
     let gpu = engine.gpu();
-    let self_test = if arguments.self_test { Some(self_test(gpu).await?) } else { None };
+    let checks = match session.checks {
+        _ if !arguments.self_test => None,
+        None => Some(self_test(gpu).await?),
+        just_now => just_now,
+    };
     let inspection = Inspection {
         adapter: adapter(gpu),
         model: model(engine),
         memory: memory(engine)?,
         sites: engine.sites().iter().map(site).collect(),
-        self_test,
+        self_test: checks.as_ref().map(|checks| checks.iter().map(check).collect()),
     };
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&inspection)?);
     } else {
         print(&inspection);
     }
-    let failed: Vec<&str> = inspection.self_test.iter().flatten().filter(|c| !c.passed).map(|c| c.kernel).collect();
-    if !failed.is_empty() {
-        bail!(
-            "these kernels compute wrongly on this device: {}; update its driver or use another --adapter",
-            failed.join(", ")
-        );
-    }
-    Ok(())
+    checks.map_or(Ok(()), |checks| ensure_right(gpu, &checks))
 }
 
-async fn self_test(gpu: &Gpu) -> Result<Vec<CheckReport>> {
-    let running = spinner("Checking every kernel");
-    let checks = tmem_gpu::self_test(gpu, &mut |check| running.set_message(check.name)).await?;
-    running.finish_and_clear();
-    let report = |check: KernelCheck| CheckReport {
+fn check(check: &KernelCheck) -> CheckReport {
+    CheckReport {
         kernel: check.name,
         passed: check.passed,
         error: check.error,
         tolerance: check.tolerance,
-        message: check.message,
-    };
-    Ok(checks.into_iter().map(report).collect())
+        message: check.message.clone(),
+    }
 }
 
 fn adapter(gpu: &Gpu) -> AdapterReport {
@@ -156,6 +151,7 @@ fn adapter(gpu: &Gpu) -> AdapterReport {
             AdapterKind::Cpu => "cpu",
             AdapterKind::Gpu => "gpu",
         },
+        products: if gpu.has_half_products() { "half" } else { "full" },
         features: gpu.features().iter_names().map(|(name, _)| name.to_owned()).collect(),
         limits: LimitsReport {
             max_buffer_bytes: limits.max_buffer_size,
@@ -226,7 +222,11 @@ fn print(inspection: &Inspection) {
     let Inspection { adapter, model, memory, sites, self_test } = inspection;
     let limits = &adapter.limits;
     println!("adapter   {} ({}, {}, {})", adapter.name, adapter.backend, adapter.device_type, adapter.driver);
-    println!("kernels   variants for {} adapters", if adapter.kernels == "cpu" { "software" } else { "hardware" });
+    println!(
+        "kernels   variants for {} adapters, products in {} precision",
+        if adapter.kernels == "cpu" { "software" } else { "hardware" },
+        adapter.products
+    );
     println!("features  {}", if adapter.features.is_empty() { "none".to_owned() } else { adapter.features.join(", ") });
     println!(
         "limits    buffer {} MiB, binding {} MiB, {} storage buffers, {} invocations and {} KiB a workgroup",

@@ -23,7 +23,7 @@ use super::peft;
 use super::run_folder::{ADAPTER, BEST, CHECKPOINTS, Lines, METRICS, TENSORBOARD, begin, read_config};
 use crate::cli::{Common, TrainingArguments};
 use crate::interrupt::{Stopped, on_interrupt};
-use crate::session::{load_model, open_gpu, style, tune};
+use crate::session::{check_kernels, load_model, open_gpu, style, tune};
 use crate::slow_adapter::SlowChoice;
 use crate::tensorboard::EventFile;
 
@@ -132,6 +132,7 @@ pub(crate) async fn run(common: &Common, arguments: &TrainingArguments) -> Resul
         eprintln!("going on after step {}", rl.steps());
     }
     let gpu = open_gpu(common).await?;
+    check_kernels(&gpu).await?;
     let mut run = Run::open(&config, folder, rl.steps(), tasks.as_ref())?;
     let sampler = Sampler { gpu, model_file, host: &host, cache_tokens: config.cache_tokens, abort };
     let outcome = train(&mut rl, &sampler, &mut run).await;

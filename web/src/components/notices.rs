@@ -1,6 +1,7 @@
 //! What went wrong or is worth telling, with the way out beside it.
 
 use leptos::prelude::*;
+use web_sys::UrlSearchParams;
 
 use crate::page::Page;
 use crate::protocol::{Cause, Failure};
@@ -58,6 +59,7 @@ fn FailureNotice(failure: Failure, down: bool) -> impl IntoView {
         _ => "",
     };
     let retry = if failure.cause == Cause::DeviceLost { "Load again" } else { "Try again" };
+    let simpler = if failure.cause == Cause::WrongKernel { with_simpler_kernels(page) } else { None };
     view! {
         <div class="notice failure" data-testid="failure" data-cause=format!("{:?}", failure.cause)>
             <h2>{title}</h2>
@@ -75,6 +77,15 @@ fn FailureNotice(failure: Failure, down: bool) -> impl IntoView {
                         </button>
                     }
                 })}
+                {simpler.map(|search| {
+                    // The page with another query is loaded anew; a link behind the address stays.
+                    let open = move |_| drop(window().location().set_search(&search));
+                    view! {
+                        <button data-testid="simpler-kernels" on:click=open>
+                            "Use simpler, slower kernels"
+                        </button>
+                    }
+                })}
                 {(!down).then(|| {
                     view! {
                         <button class="quiet" on:click=move |_| page.state.update(|s| s.failure = None)>
@@ -85,4 +96,16 @@ fn FailureNotice(failure: Failure, down: bool) -> impl IntoView {
             </div>
         </div>
     }
+}
+
+/// The query that makes the worker run the kernels for emulated adapters, which ask less of a driver; `None` where those are
+/// the ones that failed.
+fn with_simpler_kernels(page: Page) -> Option<String> {
+    if page.state.with_untracked(|state| state.device.as_ref().is_none_or(|device| device.software)) {
+        return None;
+    }
+    let query = UrlSearchParams::new_with_str(&window().location().search().ok()?).ok()?;
+    query.set("kernels", "cpu");
+    query.delete("products");
+    query.to_string().as_string()
 }

@@ -68,7 +68,7 @@ impl Loading<'_> {
     /// No WebGPU, or a kernel that computes wrongly here.
     pub(super) async fn device(&self) -> Result<Gpu, Failure> {
         self.progress(Phase::Device, 0, 0);
-        let gpu = Gpu::request(&GpuOptions { kernels: forced_kernels(), ..GpuOptions::default() }).await?;
+        let gpu = Gpu::request(&gpu_options()).await?;
         let info = gpu.info();
         let name = [&info.name, &info.driver, &info.driver_info].into_iter().find(|name| !name.is_empty());
         let software = gpu.kind() == AdapterKind::Cpu;
@@ -268,15 +268,22 @@ fn of_navigator(name: &str) -> Option<JsValue> {
     get(&get(&js_sys::global(), "navigator")?, name)
 }
 
-/// The kernels that the page's address asks for: `?kernels=gpu` for those for real GPUs, `?kernels=cpu` for those for
-/// emulated ones, whatever the adapter is. For tests, and to find out what is wrong on some device.
-fn forced_kernels() -> Option<AdapterKind> {
-    let search = get(&get(&js_sys::global(), "location")?, "search")?.as_string()?;
-    match UrlSearchParams::new_with_str(&search).ok()?.get("kernels")?.as_str() {
-        "gpu" => Some(AdapterKind::Gpu),
-        "cpu" => Some(AdapterKind::Cpu),
+/// What the page's address asks for: `?kernels=gpu` for the kernels for real GPUs, `?kernels=cpu` for those for emulated
+/// ones, whatever the adapter is; `?products=half` for a GPU's products in half precision. For tests, to find out what is
+/// wrong on some device, and to try what is faster there.
+fn gpu_options() -> GpuOptions {
+    let kernels = match in_address("kernels").as_deref() {
+        Some("gpu") => Some(AdapterKind::Gpu),
+        Some("cpu") => Some(AdapterKind::Cpu),
         _ => None,
-    }
+    };
+    let half_products = in_address("products").as_deref() == Some("half");
+    GpuOptions { kernels, half_products, ..GpuOptions::default() }
+}
+
+fn in_address(name: &str) -> Option<String> {
+    let search = get(&get(&js_sys::global(), "location")?, "search")?.as_string()?;
+    UrlSearchParams::new_with_str(&search).ok()?.get(name)
 }
 
 fn get(object: &JsValue, name: &str) -> Option<JsValue> {

@@ -13,7 +13,8 @@ pub(super) const SHADERS: [Shader; FORMATS] =
 pub(super) const SUBGROUP_SHADERS: [Shader; FORMATS] = shader_per_format!("matmul_subgroup", include "row_sums", include "row_tile", include "subgroup", include "rows_subgroup");
 
 /// The algorithms of `shaders/matmul.wgsl`, `shaders/matmul_subgroup.wgsl` and `shaders/matmul_workgroup.wgsl`. Those per
-/// workgroup are for GPUs; they all give the same bits.
+/// workgroup are for GPUs; they all give the same bits, and round what they multiply where a device
+/// [has half products](Gpu::has_half_products).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MatmulVariant {
     /// 8 rows by 8 outputs an invocation, in registers.
@@ -84,10 +85,11 @@ impl MatmulVariant {
         !matches!(self, Self::TilePerInvocation | Self::TilePerSubgroup)
     }
 
-    const fn shaders(self) -> &'static [Shader; FORMATS] {
+    fn shaders(self, gpu: &Gpu) -> &'static [Shader; FORMATS] {
         match self {
             Self::TilePerInvocation => &SHADERS,
             Self::TilePerSubgroup => &SUBGROUP_SHADERS,
+            _ if gpu.has_half_products() => &matmul_workgroup::HALF_SHADERS,
             _ => &matmul_workgroup::SHADERS,
         }
     }
@@ -208,7 +210,7 @@ pub(super) fn build(gpu: &Gpu, args: Matmul<'_>, variant: MatmulVariant, start: 
         ("ACCUMULATE", f64::from(u8::from(args.accumulate))),
     ];
     constants.extend(of_variant);
-    let kernel = gpu.kernel(shader_for(variant.shaders(), *format), variant.entry(), &constants)?;
+    let kernel = gpu.kernel(shader_for(variant.shaders(gpu), *format), variant.entry(), &constants)?;
     let grid = Grid::over_rows(n.div_ceil(outputs_per_group) as u32, rows_per_group);
     let (by_words, by_fours) = variant.reads(*format);
     let mut buffers = vec![(0, args.x), (2, args.y), (3, args.count)];

@@ -4,7 +4,9 @@ use super::{FORMATS, shader_per_format};
 use crate::weights::BLOCK;
 use crate::{Shader, shader};
 
-pub(super) const SHADERS: [Shader; FORMATS] = shader_per_format!(packed "matmul_workgroup", include "row_sums", include "row_tile", include "column_blocks", include "workgroup_tile");
+pub(super) const SHADERS: [Shader; FORMATS] = shader_per_format!(packed "matmul_workgroup", include "row_sums", include "row_tile", include "column_blocks", include "workgroup_tile", include "tile_full");
+
+pub(super) const HALF_SHADERS: [Shader; FORMATS] = shader_per_format!(packed "matmul_workgroup", include "row_sums", include "row_tile", include "column_blocks", include "workgroup_tile", include "tile_half");
 
 /// Workgroups that a product by blocks should have before one of them takes more outputs.
 const DOZENS: usize = 64;
@@ -91,10 +93,12 @@ impl Blocks {
 
 #[cfg(test)]
 mod tests {
+    use half::f16;
+
     use super::*;
     use crate::ops::matmul::build;
     use crate::ops::{Matmul, MatmulVariant, matmul_as};
-    use crate::testing::{Rng, SOURCES, TestGpu, any_gpu, assert_close};
+    use crate::testing::{Rng, SOURCES, TestGpu, any_gpu, assert_close, gpu_with_half_products};
     use crate::{SourceType, Weight, WeightFormat, twins};
 
     #[test]
@@ -159,33 +163,63 @@ mod tests {
     const TILES: [MatmulVariant; 3] =
         [MatmulVariant::TilePerWorkgroup, MatmulVariant::SmallTilePerWorkgroup, MatmulVariant::WideTilePerWorkgroup];
 
-    /// Products of the first 1, 3, 8, 9 and 70 of 70 rows, by blocks and by tiles, against the twin and each other.
+    fn product(gpu: &TestGpu, weight: &Weight, x: &[f32], variant: MatmulVariant) -> Vec<f32> {
+        let rows = x.len() / weight.inputs;
+        let y = gpu.poisoned("y", rows * weight.outputs);
+        let (x, count) = (gpu.upload(x), gpu.count(rows));
+        let args = Matmul::new(&x, weight, &y, (&count, rows));
+        gpu.run(&matmul_as(gpu, args, variant).unwrap(), rows, &y)
+    }
+
+    /// Products of so many of the first rows, by blocks and by tiles, against the twin and each other.
     fn check_bits(gpu: &TestGpu, source: SourceType, n: usize, k: usize, rows: &[usize]) {
         let (weight, w) = gpu.weight(source, n, k, (n + k) as u64);
         let most = *rows.iter().max().unwrap();
         let x = Rng::new(k as u64).normal(most * k);
-        let product = |rows: usize, variant: MatmulVariant| {
-            let y = gpu.poisoned("y", rows * n);
-            let (x_buffer, count) = (gpu.upload(&x[..rows * k]), gpu.count(rows));
-            let args = Matmul::new(&x_buffer, &weight, &y, (&count, rows));
-            gpu.run(&matmul_as(gpu, args, variant).unwrap(), rows, &y)
-        };
+        let product = |rows: usize, variant| product(gpu, &weight, &x[..rows * k], variant);
         let all = product(most, MatmulVariant::BlocksPerWorkgroup);
-        assert_close(&all, &twins::matmul(&x, &w, k), 3e-6);
+        let tolerance = if gpu.has_half_products() { 1e-3 } else { 3e-6 };
+        assert_close(&all, &twins::matmul(&x, &w, k), tolerance);
         for &rows in rows {
             let by_blocks = product(rows, MatmulVariant::BlocksPerWorkgroup);
-            assert_eq!(by_blocks, all[..rows * n], "{source:?}, {n} by {k}: {rows} rows by blocks");
+            assert!(by_blocks == all[..rows * n], "{source:?}, {n} by {k}: {rows} rows by blocks");
             for variant in TILES {
-                assert_eq!(product(rows, variant), by_blocks, "{source:?}, {n} by {k}: {rows} rows, {variant:?}");
+                assert!(product(rows, variant) == by_blocks, "{source:?}, {n} by {k}: {rows} rows, {variant:?}");
             }
         }
     }
 
     #[test]
     fn a_row_has_the_same_bits_by_blocks_and_by_tiles() {
-        let gpu = any_gpu();
-        for source in SOURCES {
-            check_bits(&gpu, source, 130, 96, &[1, 3, 8, 9, 70]);
+        for gpu in [any_gpu(), gpu_with_half_products()] {
+            for source in SOURCES {
+                check_bits(&gpu, source, 130, 96, &[1, 3, 8, 9, 70]);
+            }
+        }
+    }
+
+    /// Rounding is all that half precision does: what it leaves as it is has the same product to the bit.
+    #[test]
+    fn halves_have_the_same_product_in_half_precision() {
+        let (rows, n, k) = (70, 130, 96);
+        let x: Vec<f32> = Rng::new(1).normal(rows * k).into_iter().map(|v| f16::from_f32(v).to_f32()).collect();
+        let full = any_gpu();
+        let want = product(&full, &full.weight(SourceType::F16, n, k, 2).0, &x, MatmulVariant::BlocksPerWorkgroup);
+        let half = gpu_with_half_products();
+        for variant in TILES.into_iter().chain([MatmulVariant::BlocksPerWorkgroup]) {
+            let got = product(&half, &half.weight(SourceType::F16, n, k, 2).0, &x, variant);
+            assert!(got == want, "{variant:?}");
+        }
+    }
+
+    #[test]
+    fn what_no_half_can_hold_becomes_the_largest_one() {
+        let gpu = gpu_with_half_products();
+        let (weight, w) = gpu.weight(SourceType::F16, 70, 32, 3);
+        let x: Vec<f32> = (0..9 * 32).map(|i| if i % 2 == 0 { 1e6 } else { -f32::MAX }).collect();
+        let within: Vec<f32> = x.iter().map(|v| v.clamp(-65504.0, 65504.0)).collect();
+        for variant in TILES.into_iter().chain([MatmulVariant::BlocksPerWorkgroup]) {
+            assert_close(&product(&gpu, &weight, &x, variant), &twins::matmul(&within, &w, 32), 3e-6);
         }
     }
 

@@ -90,6 +90,7 @@ pub const SHADERS: &[&[Shader]] = &[
     &matmul_transposed::SUBGROUP_SHADERS,
     &matmul_transposed::WORKGROUP_SHADERS,
     &matmul_workgroup::SHADERS,
+    &matmul_workgroup::HALF_SHADERS,
     &optimizer::SHADERS,
     &projection::SHADERS,
     &projection::SUBGROUP_SHADERS,

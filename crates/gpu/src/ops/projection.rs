@@ -11,7 +11,7 @@ pub(super) const SHADERS: [Shader; FORMATS] =
 
 pub(super) const SUBGROUP_SHADERS: [Shader; FORMATS] = shader_per_format!("projection_subgroup", include "rows", include "projection", include "row_sums", include "subgroup", include "rows_subgroup");
 
-pub(super) const WORKGROUP_SHADERS: [Shader; FORMATS] = shader_per_format!(packed "projection_workgroup", include "rows", include "projection", include "row_sums", include "column_blocks");
+pub(super) const WORKGROUP_SHADERS: [Shader; FORMATS] = shader_per_format!(packed "projection_workgroup", include "rows", include "projection", include "row_sums", include "column_blocks", include "tile_full");
 
 /// The most rows of a batch: what the kernels' table of rows holds.
 pub const PROJECTION_ROWS: usize = 64;

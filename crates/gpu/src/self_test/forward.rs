@@ -36,6 +36,7 @@ pub(super) const CHECKS: &[(&str, Build)] = &[
 
 const TILE: MatmulVariant = MatmulVariant::TilePerWorkgroup;
 const SMALL_TILE: MatmulVariant = MatmulVariant::SmallTilePerWorkgroup;
+const WIDE_TILE: MatmulVariant = MatmulVariant::WideTilePerWorkgroup;
 
 /// Checks of the products through workgroup memory that only GPUs run and that no small case chooses by itself.
 pub(super) const TILED: &[(&str, Build)] = &[
@@ -51,6 +52,11 @@ pub(super) const TILED: &[(&str, Build)] = &[
     ("matmul (Q16, small tile)", |gpu| matmul_of(gpu, SourceType::Q16, (69, 96), 67, Some(SMALL_TILE))),
     ("matmul (F16, small tile)", |gpu| matmul_of(gpu, SourceType::F16, (69, 96), 67, Some(SMALL_TILE))),
     ("matmul (F32, small tile)", |gpu| matmul_of(gpu, SourceType::F32, (69, 96), 67, Some(SMALL_TILE))),
+    ("matmul (Q4, wide tile)", |gpu| matmul_of(gpu, SourceType::Q4_1, (69, 96), 67, Some(WIDE_TILE))),
+    ("matmul (Q8, wide tile)", |gpu| matmul_of(gpu, SourceType::Q8_0, (69, 96), 67, Some(WIDE_TILE))),
+    ("matmul (Q16, wide tile)", |gpu| matmul_of(gpu, SourceType::Q16, (69, 96), 67, Some(WIDE_TILE))),
+    ("matmul (F16, wide tile)", |gpu| matmul_of(gpu, SourceType::F16, (69, 96), 67, Some(WIDE_TILE))),
+    ("matmul (F32, wide tile)", |gpu| matmul_of(gpu, SourceType::F32, (69, 96), 67, Some(WIDE_TILE))),
 ];
 
 pub(super) fn count(gpu: &Gpu, rows: usize, slot: u32) -> Result<Buffer> {
@@ -93,6 +99,11 @@ fn matmul(gpu: &Gpu, source: SourceType, k: usize, rows: usize) -> Result<Case> 
     matmul_of(gpu, source, (69, k), rows, None)
 }
 
+/// What a product may be off by; drivers round to halves in different directions.
+fn product_tolerance(gpu: &Gpu) -> f64 {
+    if gpu.has_half_products() { 2e-3 } else { 3e-6 }
+}
+
 /// A weight of so many outputs and inputs, with a variant given or chosen; into a part of a wider row that is left as it
 /// was; adding for 7 rows.
 fn matmul_of(
@@ -112,7 +123,7 @@ fn matmul_of(
             *y = product + if accumulate { *y } else { 0.0 };
         }
     }
-    let y = Output::changed(gpu, &before, want, 3e-6)?;
+    let y = Output::changed(gpu, &before, want, product_tolerance(gpu))?;
     let (x, count) = (gpu.storage_from("x", &x)?, count(gpu, rows, 0)?);
     let product = ops::Matmul::new(&x, &weight, &y.buffer, (&count, rows));
     let args = ops::Matmul { y_stride: stride, y_offset: offset, accumulate, ..product };
@@ -149,7 +160,7 @@ fn lora_down(gpu: &Gpu, inputs: usize, a_offset: usize) -> Result<Case> {
     let (rows, stack) = (7, 6);
     let mut rng = Rng::new(8);
     let (x, a) = (rng.normal(rows * inputs), rng.normal(a_offset + stack * inputs));
-    let u = Output::fresh(gpu, twins::matmul(&x, &a[a_offset..], inputs), 3e-6)?;
+    let u = Output::fresh(gpu, twins::matmul(&x, &a[a_offset..], inputs), product_tolerance(gpu))?;
     let args = ops::LoraDown {
         x: &gpu.storage_from("x", &x)?,
         a: &gpu.storage_from("a", &a)?,

@@ -1,7 +1,7 @@
 use super::*;
 use crate::Shader;
 use crate::ops::SHADERS;
-use crate::testing::{TestGpu, on_every_kind};
+use crate::testing::{TestGpu, gpu_with_half_products, on_every_kind};
 
 fn test(gpu: &TestGpu) -> Vec<KernelCheck> {
     let mut seen = Vec::new();
@@ -28,12 +28,15 @@ fn source_of(name: &str) -> String {
 
 #[test]
 fn every_kernel_passes() {
-    on_every_kind(|gpu| {
-        for check in test(gpu) {
-            assert!(check.passed, "{check:?}");
-            assert!(check.error <= check.tolerance, "{check:?}");
-        }
-    });
+    on_every_kind(check_all);
+    check_all(&gpu_with_half_products());
+}
+
+fn check_all(gpu: &TestGpu) {
+    for check in test(gpu) {
+        assert!(check.passed, "{check:?}");
+        assert!(check.error <= check.tolerance, "{check:?}");
+    }
 }
 
 #[test]

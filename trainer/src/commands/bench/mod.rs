@@ -43,7 +43,9 @@ struct Report {
     model: String,
     adapter: String,
     kernels: String,
-    /// The adapter's best f32 matrix product in this run.
+    /// How products take their numbers: `full` or `half`.
+    products: &'static str,
+    /// The adapter's best matrix product in this run.
     matmul_gflops: f64,
     matmul_shape: (usize, usize, usize),
     matmul_variant: String,
@@ -76,6 +78,7 @@ pub(crate) async fn run(common: &Common, arguments: &BenchArguments) -> Result<(
         model: format!("{} ({})", engine.model().name, engine.model().sha256),
         adapter: gpu.info().name.clone(),
         kernels: format!("{:?}", gpu.kind()).to_lowercase(),
+        products: if gpu.has_half_products() { "half" } else { "full" },
         matmul_gflops: best.gflops,
         matmul_shape: best.shape,
         matmul_variant: format!("{:?}", best.variant),
@@ -108,8 +111,8 @@ fn print(report: &Report) {
     let (rows, outputs, inputs) = report.matmul_shape;
     println!("{} on {}", report.model, report.adapter);
     println!(
-        "best f32 matrix product: {:.2} GFLOP/s ({rows} x {outputs} x {inputs}, {})",
-        report.matmul_gflops, report.matmul_variant
+        "best matrix product in {} precision: {:.2} GFLOP/s ({rows} x {outputs} x {inputs}, {})",
+        report.products, report.matmul_gflops, report.matmul_variant
     );
     println!("{:44} {:>10} {:>16} {:>10} {:>9}", "", "seconds", "rate", "GFLOP", "fraction");
     for figure in &report.figures {
