@@ -92,6 +92,11 @@ fn compile_write(gpu: &Gpu, model: &std::path::Path) -> usize {
 
 fn check_all(gpu: &Gpu) {
     pollster::block_on(self_test(gpu, &mut |_| {})).unwrap();
+    check_writes(gpu);
+}
+
+/// Those of writes, and of what was run before.
+fn check_writes(gpu: &Gpu) {
     let tested = gpu.compiled().len();
     compile_write(gpu, &fixture("tiny_a.q4_1.gguf"));
     compile_write(gpu, &smollm2_path());
@@ -107,7 +112,12 @@ fn kernels_for_gpus_exist_on_metal_and_direct_x_and_fit_every_device() {
 
 #[test]
 fn products_in_half_precision_exist_on_metal_and_direct_x_and_fit_every_device() {
-    check_all(&open_gpu_with_half_products());
+    let gpu = open_gpu_with_half_products();
+    check_writes(&gpu);
+    assert!(
+        gpu.compiled().iter().any(|origin| origin.shader.name.contains("tile_half")),
+        "no product in half precision"
+    );
 }
 
 #[test]

@@ -60,7 +60,9 @@ fn products_in_half_precision_pass_their_test_and_answer_in_chromium() -> Result
 const BROKEN_DRIVER: &str = "
 const compile = GPUDevice.prototype.createShaderModule;
 GPUDevice.prototype.createShaderModule = function (descriptor) {
-    return compile.call(this, { ...descriptor, code: descriptor.code.replace('var total = 0.0;', 'var total = 1.0;') });
+    const { code } = descriptor;
+    const wrong = code.includes('fn blocks_per_workgroup') ? code.replace('var total = 0.0;', 'var total = 1.0;') : code;
+    return compile.call(this, { ...descriptor, code: wrong });
 };
 ";
 

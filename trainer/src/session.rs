@@ -99,7 +99,8 @@ pub(crate) async fn open_gpu(common: &Common) -> Result<Gpu> {
 /// # Errors
 /// Kernels that compute wrongly here.
 pub(crate) async fn check_kernels(gpu: &Gpu) -> Result<Option<Vec<KernelCheck>>> {
-    let path = tmem_fetch::models_folder().join("self-test");
+    let folder = tmem_fetch::models_folder();
+    let path = folder.join("self-test");
     let holds_for = format!("{} | {SHADERS_FINGERPRINT}\n", gpu.identity());
     let passed = fs::read_to_string(&path).unwrap_or_default();
     if passed.split_inclusive('\n').any(|line| line == holds_for) {
@@ -107,7 +108,7 @@ pub(crate) async fn check_kernels(gpu: &Gpu) -> Result<Option<Vec<KernelCheck>>>
     }
     let checks = self_test(gpu).await?;
     ensure_right(gpu, &checks)?;
-    if let Err(error) = fs::write(&path, passed + &holds_for) {
+    if let Err(error) = fs::create_dir_all(&folder).and_then(|()| fs::write(&path, passed + &holds_for)) {
         tracing::warn!(%error, "cannot write {}: kernels will be tried again", path.display());
     }
     Ok(Some(checks))
