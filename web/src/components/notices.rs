@@ -60,29 +60,30 @@ fn FailureNotice(failure: Failure, down: bool) -> impl IntoView {
     };
     let retry = if failure.cause == Cause::DeviceLost { "Load again" } else { "Try again" };
     let simpler = if failure.cause == Cause::WrongKernel { with_simpler_kernels(page) } else { None };
+    let retry_class = if simpler.is_some() { "" } else { "primary" };
     view! {
         <div class="notice failure" data-testid="failure" data-cause=format!("{:?}", failure.cause)>
             <h2>{title}</h2>
             {(!advice.is_empty()).then(|| view! { <p>{advice}</p> })}
             <p class="detail">{failure.message}</p>
             <div class="row">
-                {down.then(|| {
-                    view! {
-                        <button
-                            class="primary"
-                            data-testid="load-again"
-                            on:click=move |_| page.load_again()
-                        >
-                            {retry}
-                        </button>
-                    }
-                })}
                 {simpler.map(|search| {
                     // The page with another query is loaded anew; a link behind the address stays.
                     let open = move |_| drop(window().location().set_search(&search));
                     view! {
-                        <button data-testid="simpler-kernels" on:click=open>
+                        <button class="primary" data-testid="simpler-kernels" on:click=open>
                             "Use simpler, slower kernels"
+                        </button>
+                    }
+                })}
+                {down.then(|| {
+                    view! {
+                        <button
+                            class=retry_class
+                            data-testid="load-again"
+                            on:click=move |_| page.load_again()
+                        >
+                            {retry}
                         </button>
                     }
                 })}
