@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use tmem_core::card::Card;
 use tmem_core::model::{Model, ModelLoader};
 use tmem_gpu::{AdapterKind, Gpu, GpuOptions};
 
@@ -52,4 +53,22 @@ pub fn load_model(gpu: &Gpu, path: &Path) -> Model {
         }
         loader.push(&chunk[..n]).expect("the model file is sound");
     }
+}
+
+/// Something to learn, in two wordings.
+pub fn ferry_card() -> Card {
+    Card {
+        id: 1,
+        question: "Which number has the ferry across the river?".into(),
+        wordings: vec!["Do you remember the ferry's number?".into()],
+        answer: "The ferry across the river has the number 7.".into(),
+        source_turn: None,
+    }
+}
+
+/// Logits as log-probabilities.
+pub fn log_softmax(logits: &[f32]) -> Vec<f32> {
+    let largest = logits.iter().copied().fold(f32::MIN, f32::max);
+    let sum: f32 = logits.iter().map(|logit| (logit - largest).exp()).sum();
+    logits.iter().map(|logit| logit - largest - sum.ln()).collect()
 }

@@ -43,14 +43,12 @@ impl Page {
         Self::serve(options, "")
     }
 
-    /// The same with the kernels for real GPUs, whatever the browser's adapter is; their products in half precision or
-    /// not.
+    /// The same with a query behind its address.
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_with_kernels_for_gpus(model: PathBuf, half_products: bool) -> Result<Self> {
+    pub fn open_with_query(model: PathBuf, query: &str) -> Result<Self> {
         let slow_adapter = adapter_for(&model)?;
-        let query = if half_products { "?kernels=gpu&products=half" } else { "?kernels=gpu" };
         Self::serve(ServerOptions { model: Some(model), slow_adapter, ..ServerOptions::default() }, query)
     }
 

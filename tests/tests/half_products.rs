@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use tmem_core::abort::Abort;
-use tmem_core::card::Card;
 use tmem_core::engine::Engine;
 use tmem_core::fast::{WriteOutcome, WriteReport};
 use tmem_core::rollout::policy::{Policy as _, Weights};
 use tmem_core::settings::Settings;
 use tmem_gpu::{AdapterKind, Gpu};
-use tmem_tests::{fixture, load_model, open_gpu_as, open_gpu_with_half_products, smollm2_path};
+use tmem_tests::{
+    ferry_card, fixture, load_model, log_softmax, open_gpu_as, open_gpu_with_half_products, smollm2_path,
+};
 
 /// A device in full and one in half precision.
 fn both() -> [Gpu; 2] {
@@ -28,12 +29,7 @@ fn log_probabilities(gpu: &Gpu, model: &Path, text: &str) -> Vec<f32> {
     let ids = engine.model().tokenizer.encode_guarded(text).unwrap();
     let prefixes: Vec<_> = (1..=ids.len()).map(|n| ids[..n].to_vec()).collect();
     let rows = pollster::block_on(engine.next_logits(&prefixes, Weights::Frozen)).unwrap();
-    let normalised = rows.iter().flat_map(|logits| {
-        let largest = logits.iter().copied().fold(f32::MIN, f32::max);
-        let sum: f32 = logits.iter().map(|logit| (logit - largest).exp()).sum();
-        logits.iter().map(move |logit| logit - largest - sum.ln())
-    });
-    normalised.collect()
+    rows.iter().flat_map(|logits| log_softmax(logits)).collect()
 }
 
 /// The mean and the largest difference.
@@ -56,15 +52,8 @@ fn smollm2_says_nearly_the_same() {
 #[test]
 fn a_write_learns_nearly_the_same() {
     let write = |gpu: Gpu| -> WriteReport {
-        let card = Card {
-            id: 1,
-            question: "Which number has the ferry across the river?".into(),
-            wordings: vec!["Do you remember the ferry's number?".into()],
-            answer: "The ferry across the river has the number 7.".into(),
-            source_turn: None,
-        };
         let mut engine = engine(&gpu, &fixture("tiny_a.q4_1.gguf"));
-        pollster::block_on(engine.learn(&[card], &[], &mut |_| {}, &Abort::default())).unwrap()
+        pollster::block_on(engine.learn(&[ferry_card()], &[], &mut |_| {}, &Abort::default())).unwrap()
     };
     let [full, half] = both().map(write);
     assert_eq!((full.outcome, half.outcome), (WriteOutcome::Completed, WriteOutcome::Completed));

@@ -12,7 +12,7 @@ use tmem_core::model::gguf::{GgufError, GgufReader};
 use tmem_core::rollout::policy::{GenerateRequest, Policy, Weights};
 use tmem_core::settings::Settings;
 use tmem_gpu::{AdapterKind, Gpu, dequantise};
-use tmem_tests::{fixture, load_model, open_gpu, open_gpu_as, smollm2_path};
+use tmem_tests::{fixture, load_model, log_softmax, open_gpu, open_gpu_as, smollm2_path};
 
 #[derive(Deserialize)]
 struct TinyCase {
@@ -118,9 +118,7 @@ fn a_model_of_many_types_generates_what_it_reads() {
         assert!(generated.tokens.len() > 3, "too little was generated to compare");
         for (&token, &log_probability) in generated.tokens.iter().zip(&generated.log_probabilities) {
             let logits = pollster::block_on(engine.next_logits(&[ids.clone()], Weights::Frozen)).unwrap().remove(0);
-            let largest = logits.iter().copied().fold(f32::MIN, f32::max);
-            let sum: f32 = logits.iter().map(|logit| (logit - largest).exp()).sum();
-            let read = logits[token as usize] - largest - sum.ln();
+            let read = log_softmax(&logits)[token as usize];
             assert!((read - log_probability).abs() < 1e-3, "{kind:?}: {read} read, {log_probability} generated");
             ids.push(token);
         }

@@ -23,7 +23,7 @@ fn open(page: Result<Page>) -> Result<(Page, usize)> {
 fn kernels_for_gpus_pass_their_test_and_learn_in_chromium() -> Result<()> {
     let model = fixture("tiny_a.q4_1.gguf");
     let (_, emulated) = open(Page::open(model.clone(), None))?;
-    let (mut page, checks) = open(Page::open_with_kernels_for_gpus(model, false))?;
+    let (mut page, checks) = open(Page::open_with_query(model, "?kernels=gpu"))?;
     assert!(checks > emulated, "{checks} checks, {emulated} of the kernels for emulated adapters");
 
     page.set(&[("answer-tokens", 8.0), ("steps", 6.0)], LIMIT)?;
@@ -48,7 +48,7 @@ fn kernels_for_gpus_pass_their_test_and_learn_in_chromium() -> Result<()> {
 
 #[test]
 fn products_in_half_precision_pass_their_test_and_answer_in_chromium() -> Result<()> {
-    let (mut page, _) = open(Page::open_with_kernels_for_gpus(fixture("tiny_a.q4_1.gguf"), true))?;
+    let (mut page, _) = open(Page::open_with_query(fixture("tiny_a.q4_1.gguf"), "?kernels=gpu&products=half"))?;
     page.set(&[("answer-tokens", 8.0)], LIMIT)?;
     let (answer, twin) = page.say(FACT, LIMIT)?;
     assert_eq!(answer, twin, "nothing is learned yet");

@@ -1,13 +1,12 @@
 //! Steps of a write on the tiny model: which of them are taken, and where the trust region keeps Δ.
 
 use tmem_core::abort::Abort;
-use tmem_core::card::Card;
 use tmem_core::engine::Engine;
 use tmem_core::fast::{WriteOutcome, WriteReport};
 use tmem_core::rollout::policy::Policy;
 use tmem_core::settings::Settings;
 use tmem_gpu::{AdapterKind, Gpu};
-use tmem_tests::{fixture, load_model, open_gpu_as};
+use tmem_tests::{ferry_card, fixture, load_model, open_gpu_as};
 
 fn settings() -> Settings {
     let mut settings = Settings::small();
@@ -21,13 +20,6 @@ fn settings() -> Settings {
 fn write(gpu: &Gpu, settings: &Settings, stop_after: usize) -> (WriteReport, Engine) {
     let model = load_model(gpu, &fixture("tiny_a.q4_1.gguf"));
     let mut engine = pollster::block_on(Engine::new(gpu, model, settings)).unwrap();
-    let card = Card {
-        id: 1,
-        question: "Which number has the ferry across the river?".into(),
-        wordings: vec!["Do you remember the ferry's number?".into()],
-        answer: "The ferry across the river has the number 7.".into(),
-        source_turn: None,
-    };
     let abort = Abort::default();
     let mut seen = 0;
     let mut observe = |_: &_| {
@@ -36,7 +28,7 @@ fn write(gpu: &Gpu, settings: &Settings, stop_after: usize) -> (WriteReport, Eng
             abort.abort();
         }
     };
-    let report = pollster::block_on(engine.learn(&[card], &[], &mut observe, &abort)).unwrap();
+    let report = pollster::block_on(engine.learn(&[ferry_card()], &[], &mut observe, &abort)).unwrap();
     (report, engine)
 }
 

@@ -124,8 +124,7 @@ pub(crate) async fn self_test(gpu: &Gpu) -> Result<Vec<KernelCheck>> {
 
 /// An error that names what computes wrongly, and what to do.
 pub(crate) fn ensure_right(gpu: &Gpu, checks: &[KernelCheck]) -> Result<()> {
-    let wrong = checks.iter().filter(|check| !check.passed);
-    let wrong: Vec<_> = wrong.map(|check| format!("`{}`: {}", check.name, check.message)).collect();
+    let wrong: Vec<_> = checks.iter().filter(|check| !check.passed).map(ToString::to_string).collect();
     let info = gpu.info();
     let others = if gpu.kind() == AdapterKind::Gpu { "cpu (slower, and simpler)" } else { "gpu" };
     ensure!(

@@ -105,10 +105,10 @@ impl Gpu {
     pub fn identity(&self) -> String {
         let Inner { info, kind, .. } = &*self.0;
         let subgroups = if self.has_subgroups_of(8) { "subgroups" } else { "no subgroups" };
-        let products = if self.has_half_products() { "half products" } else { "full products" };
+        let precision = self.product_precision();
         let version = env!("CARGO_PKG_VERSION");
         let wgpu::AdapterInfo { name, driver, driver_info, backend, .. } = info;
-        format!("{name} | {driver} {driver_info} | {backend:?} {kind:?} {subgroups} {products} | {version}")
+        format!("{name} | {driver} {driver_info} | {backend:?} {kind:?} {subgroups} {precision} products | {version}")
     }
 
     /// The device's limits (the adapter's own).
@@ -135,6 +135,11 @@ impl Gpu {
     /// precision.
     pub fn has_half_products(&self) -> bool {
         self.0.half_products
+    }
+
+    /// The same in a word: `full` or `half`.
+    pub fn product_precision(&self) -> &'static str {
+        if self.has_half_products() { "half" } else { "full" }
     }
 
     /// Where the variants found by measurement are kept.

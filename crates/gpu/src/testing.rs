@@ -26,23 +26,23 @@ impl Deref for TestGpu {
 /// again with those for real GPUs. Without an adapter the test fails: a kernel that was not run is not a kernel that works.
 pub(crate) fn on_every_kind(test: impl Fn(&TestGpu)) {
     for (kind, without_subgroups) in [(AdapterKind::Cpu, false), (AdapterKind::Cpu, true), (AdapterKind::Gpu, false)] {
-        let adapter = std::env::var("TMEM_ADAPTER").ok();
-        let options = GpuOptions { adapter, kernels: Some(kind), without_subgroups, ..GpuOptions::default() };
-        let gpu = pollster::block_on(Gpu::request(&options)).unwrap();
-        test(&TestGpu(gpu));
+        test(&open(GpuOptions { kernels: Some(kind), without_subgroups, ..GpuOptions::default() }));
     }
 }
 
 /// A device with the kernel variants for real GPUs, and products in half precision.
 pub(crate) fn gpu_with_half_products() -> TestGpu {
-    let adapter = std::env::var("TMEM_ADAPTER").ok();
-    let options = GpuOptions { adapter, kernels: Some(AdapterKind::Gpu), half_products: true, ..GpuOptions::default() };
-    TestGpu(pollster::block_on(Gpu::request(&options)).unwrap())
+    open(GpuOptions { kernels: Some(AdapterKind::Gpu), half_products: true, ..GpuOptions::default() })
 }
 
 /// A device with the kernel variants of its own kind.
 pub(crate) fn any_gpu() -> TestGpu {
-    let options = GpuOptions { adapter: std::env::var("TMEM_ADAPTER").ok(), ..GpuOptions::default() };
+    open(GpuOptions::default())
+}
+
+/// The adapter that `TMEM_ADAPTER` names, else the default one.
+fn open(options: GpuOptions) -> TestGpu {
+    let options = GpuOptions { adapter: std::env::var("TMEM_ADAPTER").ok(), ..options };
     TestGpu(pollster::block_on(Gpu::request(&options)).unwrap())
 }
 

@@ -151,7 +151,7 @@ fn adapter(gpu: &Gpu) -> AdapterReport {
             AdapterKind::Cpu => "cpu",
             AdapterKind::Gpu => "gpu",
         },
-        products: if gpu.has_half_products() { "half" } else { "full" },
+        products: gpu.product_precision(),
         features: gpu.features().iter_names().map(|(name, _)| name.to_owned()).collect(),
         limits: LimitsReport {
             max_buffer_bytes: limits.max_buffer_size,

@@ -98,7 +98,7 @@ impl Loading<'_> {
         let mut wrong = Vec::new();
         tmem_gpu::self_test(gpu, &mut |check| {
             if !check.passed {
-                wrong.push(format!("`{}`: {}", check.name, check.message));
+                wrong.push(check.to_string());
             }
             let error = check.error as f32;
             checks.push(Check { name: check.name.to_owned(), error, passed: check.passed });

@@ -160,8 +160,9 @@ mod tests {
         }
     }
 
-    const TILES: [MatmulVariant; 3] =
-        [MatmulVariant::TilePerWorkgroup, MatmulVariant::SmallTilePerWorkgroup, MatmulVariant::WideTilePerWorkgroup];
+    fn variants() -> impl Iterator<Item = MatmulVariant> {
+        MatmulVariant::ALL.into_iter().filter(|variant| variant.is_for_gpus())
+    }
 
     fn product(gpu: &TestGpu, weight: &Weight, x: &[f32], variant: MatmulVariant) -> Vec<f32> {
         let rows = x.len() / weight.inputs;
@@ -181,10 +182,8 @@ mod tests {
         let tolerance = if gpu.has_half_products() { 1e-3 } else { 3e-6 };
         assert_close(&all, &twins::matmul(&x, &w, k), tolerance);
         for &rows in rows {
-            let by_blocks = product(rows, MatmulVariant::BlocksPerWorkgroup);
-            assert!(by_blocks == all[..rows * n], "{source:?}, {n} by {k}: {rows} rows by blocks");
-            for variant in TILES {
-                assert!(product(rows, variant) == by_blocks, "{source:?}, {n} by {k}: {rows} rows, {variant:?}");
+            for variant in variants() {
+                assert!(product(rows, variant) == all[..rows * n], "{source:?}, {n} by {k}: {rows} rows, {variant:?}");
             }
         }
     }
@@ -206,7 +205,7 @@ mod tests {
         let full = any_gpu();
         let want = product(&full, &full.weight(SourceType::F16, n, k, 2).0, &x, MatmulVariant::BlocksPerWorkgroup);
         let half = gpu_with_half_products();
-        for variant in TILES.into_iter().chain([MatmulVariant::BlocksPerWorkgroup]) {
+        for variant in variants() {
             let got = product(&half, &half.weight(SourceType::F16, n, k, 2).0, &x, variant);
             assert!(got == want, "{variant:?}");
         }
@@ -218,7 +217,7 @@ mod tests {
         let (weight, w) = gpu.weight(SourceType::F16, 70, 32, 3);
         let x: Vec<f32> = (0..9 * 32).map(|i| if i % 2 == 0 { 1e6 } else { -f32::MAX }).collect();
         let within: Vec<f32> = x.iter().map(|v| v.clamp(-65504.0, 65504.0)).collect();
-        for variant in TILES.into_iter().chain([MatmulVariant::BlocksPerWorkgroup]) {
+        for variant in variants() {
             assert_close(&product(&gpu, &weight, &x, variant), &twins::matmul(&within, &w, 32), 3e-6);
         }
     }
@@ -232,7 +231,7 @@ mod tests {
         let (x, w) = (rng.normal(rows * k), rng.normal(start + n * k));
         let weight = Weight { buffer: gpu.upload(&w), format: WeightFormat::F32, outputs: n, inputs: k };
         let want = twins::matmul(&x, &w[start..], k);
-        for variant in TILES.into_iter().chain([MatmulVariant::BlocksPerWorkgroup]) {
+        for variant in variants() {
             let y = gpu.poisoned("y", rows * n);
             let (x_buffer, count) = (gpu.upload(&x), gpu.count(rows));
             let args = Matmul::new(&x_buffer, &weight, &y, (&count, rows));

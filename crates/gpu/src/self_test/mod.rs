@@ -28,6 +28,13 @@ pub struct KernelCheck {
     pub message: String,
 }
 
+/// Its kernel and what differs.
+impl std::fmt::Display for KernelCheck {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}`: {}", self.name, self.message)
+    }
+}
+
 /// Runs every operation of [`ops`](crate::ops), in the variants that this device uses and in each weight format, on
 /// seeded data, twice, against its twin. Each finished check is handed to `observe` (for a progress display). A kernel
 /// that the device refuses is a failed check.

@@ -78,7 +78,7 @@ pub(crate) async fn run(common: &Common, arguments: &BenchArguments) -> Result<(
         model: format!("{} ({})", engine.model().name, engine.model().sha256),
         adapter: gpu.info().name.clone(),
         kernels: format!("{:?}", gpu.kind()).to_lowercase(),
-        products: if gpu.has_half_products() { "half" } else { "full" },
+        products: gpu.product_precision(),
         matmul_gflops: best.gflops,
         matmul_shape: best.shape,
         matmul_variant: format!("{:?}", best.variant),
